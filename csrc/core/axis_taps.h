@@ -1,0 +1,70 @@
+// The taps of a bin on one axis: its samples' pixels, merged.
+//
+// NOTE [Merged taps]
+// All samples of a bin that read the same pixel become one tap, and a separable op's taps are the
+// outer product of its two axes: neighbouring samples share their loads, and the cost of a bin is
+// the number of pixels it touches, not the number of samples. The mean is folded into the weights
+// (1 / samples on each axis; rejected samples stay in the divisor). Taps of weight zero that an
+// accepted sample reads are kept: their slope may not be zero, and an inf or NaN there must show.
+#pragma once
+
+#include "core/sampling.h"
+
+namespace roiops {
+
+template <typename T>
+struct AxisTap {
+  int32_t pixel;
+  T weight;
+  T slope_low;   // d weight / d (low coordinate of the RoI, in image coordinates)
+  T slope_high;  // d weight / d (high coordinate)
+};
+
+// How many taps bin p has at most: two per sample, one per pixel.
+template <typename T>
+C10_HOST_DEVICE int64_t max_axis_taps(const SampleAxis<T>& axis, int32_t p, int32_t pixels) {
+  const int64_t samples = accepted_samples(axis, p, pixels).count;
+  return 2 * samples < pixels ? 2 * samples : pixels;
+}
+
+// Adds to the tap of `pixel`, or appends it. The caller's pixels never fall by more than the one
+// step back from a sample's second pixel to the next sample's first, so that the list stays sorted
+// and the search ends after two looks.
+template <typename T>
+C10_HOST_DEVICE int64_t merge_tap(AxisTap<T>* taps, int64_t count, const AxisTap<T>& tap) {
+  int64_t at = count;
+  while (at > 0 && taps[at - 1].pixel > tap.pixel) {
+    --at;
+  }
+  if (at > 0 && taps[at - 1].pixel == tap.pixel) {
+    taps[at - 1].weight += tap.weight;
+    taps[at - 1].slope_low += tap.slope_low;
+    taps[at - 1].slope_high += tap.slope_high;
+    return count;
+  }
+  taps[count] = tap;
+  return count + 1;
+}
+
+// Writes the taps of bin p in rising order of pixels and returns how many; `taps` has room for
+// max_axis_taps.
+template <typename T>
+C10_HOST_DEVICE int64_t axis_taps(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels, AxisTap<T>* taps) {
+  const SampleRange<T> range = accepted_samples(axis, p, pixels);
+  int64_t count = 0;
+  for (int64_t i = 0; i < range.count; ++i) {
+    // Reversed boxes walk down the axis; take their samples from the far end.
+    const T sample = range.first + T(axis.bin < T(0) ? range.count - 1 - i : i);
+    const BilinearTaps<T> at = bilinear_taps(axis.position(p, sample), pixels);
+    const T high = axis.slope_high(p, sample);
+    for (int32_t j = 0; j < at.count; ++j) {
+      const T slope = (j == 0 ? -at.slope : at.slope) / axis.grid;
+      count = merge_tap(taps, count,
+          {at.pixel + j, at.weight[j] / axis.grid, slope * (axis.scale - high), slope * high});
+    }
+  }
+  return count;
+}
+
+} // namespace roiops

@@ -1,0 +1,146 @@
+// All RoIs' taps, listed once and shared by every channel, a bounded chunk at a time.
+//
+// NOTE [Chunks]
+// A RoI costs O(map) taps at most, but a thousand RoIs may cost a thousand maps. RoIs are taken in
+// image order and their taps listed in chunks of about kChunkTaps, so that scratch memory is
+// bounded by one chunk (or by the largest single RoI). Chunk borders depend on the RoIs alone,
+// never on the number of threads, and so do the bits of every result.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "cpu/parallel.h"
+#include "cpu/types.h"
+
+namespace roiops::cpu {
+
+inline constexpr int64_t kChunkTaps = int64_t{1} << 20;
+
+// The RoIs of a call. Image indices have been checked.
+struct RoiList {
+  const double* rows; // [count, columns]; (image, ...)
+  int64_t columns;
+  std::vector<int64_t> image; // [count]
+
+  int64_t count() const {
+    return static_cast<int64_t>(image.size());
+  }
+  const double* row(int64_t roi) const {
+    return rows + roi * columns;
+  }
+};
+
+// Some RoIs with their taps, sorted by image.
+template <typename T>
+struct TapChunk {
+  int64_t index;                    // 0 for the first chunk of the plan
+  int64_t bins;                     // per RoI
+  const std::vector<int64_t>& roi;  // the caller's number of each RoI, in plan order
+  const std::vector<int64_t>& image;
+  int64_t begin, end;               // this chunk's RoIs, in plan order
+  const int64_t* start;             // [(end - begin) * (bins + 1)], counted from `taps`
+  const Tap<T>* taps;
+
+  RoiTaps<T> of(int64_t at) const {
+    return {bins, start + (at - begin) * (bins + 1), taps};
+  }
+  int64_t tap_count(int64_t first, int64_t last) const {
+    return of(last - 1).start[bins] - of(first).start[0];
+  }
+};
+
+// Taps is the class that lists one RoI's taps, for example SeparableTaps<RoiAlignGeometry<float>>.
+template <typename Taps>
+class TapPlan {
+ public:
+  using T = typename Taps::T;
+
+  TapPlan(Taps lister, const RoiList& rois)
+      : rois_(rois), prototype_(std::move(lister)), bins_(prototype_.bins()), order_(rois.count()) {
+    for (int64_t i = 0; i < rois.count(); ++i) {
+      order_[i] = i;
+    }
+    std::stable_sort(order_.begin(), order_.end(),
+        [&](int64_t a, int64_t b) { return rois.image[a] < rois.image[b]; });
+    count_taps();
+    cut_chunks();
+  }
+
+  int64_t chunks() const {
+    return static_cast<int64_t>(chunk_begin_.size()) - 1;
+  }
+
+  // Calls body(chunk) for each chunk in order. weight(tap, roi) is the entry to list for a tap.
+  template <typename Weight, typename Body>
+  void for_each_chunk(Weight&& weight, Body&& body) const {
+    std::vector<int64_t> image(order_.size());
+    std::transform(order_.begin(), order_.end(), image.begin(),
+        [&](int64_t roi) { return rois_.image[roi]; });
+    for (int64_t c = 0; c < chunks(); ++c) {
+      const int64_t begin = chunk_begin_[c], end = chunk_begin_[c + 1];
+      // Not a vector: its first touch belongs to the threads that fill it.
+      const std::unique_ptr<Tap<T>[]> taps(new Tap<T>[offset_[end] - offset_[begin]]);
+      const std::unique_ptr<int64_t[]> start(new int64_t[(end - begin) * (bins_ + 1)]);
+      parallel_for(end - begin, [&](int64_t first, int64_t last) {
+        Taps lister = prototype_;
+        for (int64_t at = begin + first; at < begin + last; ++at) {
+          list(lister, order_[at], weight, offset_[at] - offset_[begin], taps.get(),
+              start.get() + (at - begin) * (bins_ + 1));
+        }
+      });
+      body(TapChunk<T>{c, bins_, order_, image, begin, end, start.get(), taps.get()});
+    }
+  }
+
+ private:
+  template <typename Weight>
+  void list(Taps& lister, int64_t roi, const Weight& weight, int64_t at, Tap<T>* taps,
+      int64_t* start) const {
+    lister.prepare(rois_.row(roi));
+    *start = at;
+    lister.visit(
+        [&](int32_t pixel, const auto& tap) { taps[at++] = {pixel, weight(tap, roi)}; },
+        [&] { *++start = at; });
+  }
+
+  void count_taps() {
+    offset_.assign(order_.size() + 1, 0);
+    parallel_for(rois_.count(), [&](int64_t begin, int64_t end) {
+      Taps lister = prototype_;
+      for (int64_t at = begin; at < end; ++at) {
+        lister.prepare(rois_.row(order_[at]));
+        offset_[at + 1] = lister.size();
+      }
+    });
+    for (size_t at = 1; at < offset_.size(); ++at) {
+      offset_[at] += offset_[at - 1];
+    }
+  }
+
+  // A RoI's bins count too: many bins without taps must not make an endless chunk.
+  void cut_chunks() {
+    chunk_begin_ = {0};
+    int64_t cost = 0;
+    for (int64_t at = 0; at < rois_.count(); ++at) {
+      const int64_t next = offset_[at + 1] - offset_[at] + bins_;
+      if (cost > 0 && cost + next > kChunkTaps) {
+        chunk_begin_.push_back(at);
+        cost = 0;
+      }
+      cost += next;
+    }
+    chunk_begin_.push_back(rois_.count());
+  }
+
+  const RoiList& rois_;
+  Taps prototype_;
+  int64_t bins_;
+  std::vector<int64_t> order_;       // RoIs sorted by image
+  std::vector<int64_t> offset_;      // [count + 1], taps before each RoI in plan order
+  std::vector<int64_t> chunk_begin_; // [chunks + 1]
+};
+
+} // namespace roiops::cpu

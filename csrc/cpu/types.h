@@ -1,0 +1,58 @@
+// What the geometry side and the per-ISA side of the CPU engine exchange: plain data only, so that
+// no inline function is compiled twice under different instruction sets.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace roiops::cpu {
+
+// Weights and sums are float, double for double; storage types only at load and store.
+template <typename S>
+using Accumulator = std::conditional_t<std::is_same_v<S, double>, double, float>;
+
+// Channels per panel: 128 bytes of accumulators, two AVX-512 registers or eight SSE ones.
+template <typename T>
+inline constexpr int32_t kLanes = static_cast<int32_t>(128 / sizeof(T));
+
+template <typename T>
+struct Tap {
+  int32_t pixel; // y * width + x
+  T weight;
+};
+
+// The taps of one RoI: those of bin b are taps[start[b]] .. taps[start[b + 1] - 1].
+template <typename T>
+struct RoiTaps {
+  int64_t bins;
+  const int64_t* start; // [bins + 1]
+  const Tap<T>* taps;
+};
+
+// Some channels (lanes) of one image (an item is a pixel) or of one RoI (an item is a bin).
+template <typename S>
+struct Block {
+  S* data;
+  int64_t item_stride;
+  int64_t lane_stride;
+  int64_t lanes;
+};
+
+// Tensor[N, C, H, W] or Tensor[K, C, PH, PW] whose last two dimensions are one: outer is the image
+// or RoI, an item is a pixel or bin. Strides in elements; any of them may be zero.
+template <typename S>
+struct View {
+  S* data;
+  int64_t outer_stride;
+  int64_t channel_stride;
+  int64_t item_stride;
+  int64_t channels;
+  int64_t items;
+
+  Block<S> block(int64_t outer, int64_t channel, int64_t lanes) const {
+    return {data + outer * outer_stride + channel * channel_stride, item_stride, channel_stride,
+            lanes};
+  }
+};
+
+} // namespace roiops::cpu

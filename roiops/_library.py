@@ -1,0 +1,37 @@
+"""Finds and loads the library that holds the operators."""
+
+from pathlib import Path
+
+import torch
+
+_PACKAGE = Path(__file__).resolve().parent
+
+#: For ``find_package(roiops)``: ``cmake -DCMAKE_PREFIX_PATH=<this>``.
+cmake_prefix_path = str(_PACKAGE)
+#: The shared library, for programs that load it themselves.
+library_path = str(_PACKAGE / "lib" / "libroiops.so")
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _load() -> None:
+    built_for = Path(library_path).with_name("torch_version.txt")
+    if not built_for.exists():
+        raise ImportError(
+            f"roiops: {library_path} is missing: the package was not built. Run "
+            "`pip install --no-build-isolation .` in its source directory, and do not import it "
+            "from a source directory that was not built."
+        )
+    version = built_for.read_text().strip()
+    if _minor(version) != _minor(torch.__version__):
+        raise ImportError(
+            f"roiops was built for torch {version}, but torch {torch.__version__} is installed, "
+            "and their C++ interfaces differ. Install roiops again with "
+            "`pip install --no-build-isolation --force-reinstall --no-deps .`"
+        )
+    torch.ops.load_library(library_path)
+
+
+_load()
