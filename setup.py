@@ -1,6 +1,12 @@
-"""Drives CMake, which builds libroiops.so and installs it with its headers into the package."""
+"""Drives CMake, which builds libroiops.so and installs it with its headers into the package.
 
+Environment: CMAKE_ARGS adds arguments to CMake, MAX_JOBS limits the compilers that run at once.
+"""
+
+import os
+import shlex
 import shutil
+import sys
 from pathlib import Path
 from subprocess import check_call
 
@@ -13,10 +19,18 @@ ROOT = Path(__file__).resolve().parent
 TORCH_MINOR = ".".join(torch.__version__.split(".")[:2])
 
 
-def cmake_arguments() -> list[str]:
-    arguments = ["-DCMAKE_BUILD_TYPE=Release"]
-    if shutil.which("ninja"):
-        arguments += ["-G", "Ninja"]
+def find_ninja() -> str | None:
+    """The ninja on PATH, or the one that pip installed beside this Python."""
+    beside = Path(sys.executable).with_name("ninja")
+    return shutil.which("ninja") or (str(beside) if beside.exists() else None)
+
+
+def cmake_arguments(build: Path) -> list[str]:
+    arguments = ["-DCMAKE_BUILD_TYPE=Release", *shlex.split(os.environ.get("CMAKE_ARGS", ""))]
+    ninja = find_ninja()
+    # A build directory keeps the generator it was made with.
+    if ninja and not (build / "CMakeCache.txt").exists():
+        arguments += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
     if torch.version.cuda:  # see cmake/torch.cmake
         return [*arguments, f"-DROIOPS_TORCH_ROOT={Path(torch.__file__).parent}"]
     return [*arguments, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
@@ -28,8 +42,9 @@ class BuildPy(build_py):
         package = ROOT if self.editable_mode else Path(self.build_lib).resolve()
         # One directory per torch, kept between builds: only what changed is compiled again.
         build = ROOT / "build" / f"torch-{torch.__version__}"
-        check_call(["cmake", "-S", ROOT, "-B", build, *cmake_arguments()])
-        check_call(["cmake", "--build", build, "--parallel"])
+        jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count() or 1)
+        check_call(["cmake", "-S", ROOT, "-B", build, *cmake_arguments(build)])
+        check_call(["cmake", "--build", build, "--parallel", jobs])
         check_call(["cmake", "--install", build, "--prefix", package / "roiops"])
 
 

@@ -6,8 +6,8 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
+from roiops import _vmap  # noqa: F401 (registers the batching rules)
 from roiops._library import cmake_prefix_path, library_path
-from roiops import vmap as _vmap  # noqa: F401, I001 (registers rules: the library comes first)
 from roiops.modules import RoIAlign
 from roiops.ops import roi_align
 

@@ -35,3 +35,5 @@ def _load() -> None:
 
 
 _load()
+#: The operators' namespace; to import it is to have loaded the library.
+ops = torch.ops.roiops

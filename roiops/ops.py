@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.jit.annotations import BroadcastingList2
 from torch.nn.modules.utils import _pair
 
+from roiops import _library  # noqa: F401 (loads the operators)
+
 
 def _boxes_to_rois(op: str, input: Tensor, boxes: list[Tensor]) -> Tensor:
     """Concatenates per-image boxes [L, 4] to rois [K, 5], the image's number in front."""
@@ -12,8 +14,8 @@ def _boxes_to_rois(op: str, input: Tensor, boxes: list[Tensor]) -> Tensor:
     for image, box in enumerate(boxes):
         if box.dim() != 2 or box.size(1) != 4:
             raise RuntimeError(
-                "{}: each tensor of `boxes` must have shape [L, 4] (x1, y1, x2, y2), "
-                "but got {} for image {}.".format(op, list(box.size()), image)  # noqa: UP032
+                f"{op}: each tensor of `boxes` must have shape [L, 4] (x1, y1, x2, y2), "
+                f"but got {list(box.size())} for image {image}."
             )
         if box.dtype == torch.float16 or box.dtype == torch.bfloat16:
             box = box.to(torch.float32)  # 16-bit floats cannot number the images of a large batch
@@ -74,12 +76,13 @@ def roi_align(
     if len(size) != 2:
         raise RuntimeError(
             "roi_align: `output_size` must be one size or (height, width), "
-            "but got {} sizes.".format(len(size))  # noqa: UP032
+            f"but got {len(size)} sizes."
         )
     rois = boxes if isinstance(boxes, Tensor) else _boxes_to_rois("roi_align", input, boxes)
-    return torch.ops.roiops.roi_align(
+    output: Tensor = torch.ops.roiops.roi_align(
         input, rois, spatial_scale, size[0], size[1], sampling_ratio, aligned
     )
+    return output
 
 
 # A leaf of symbolic traces: its argument handling depends on Python types.

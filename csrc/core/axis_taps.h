@@ -67,4 +67,4 @@ C10_HOST_DEVICE int64_t axis_taps(
   return count;
 }
 
-} // namespace roiops
+}  // namespace roiops

@@ -18,13 +18,13 @@ struct RoiAlignGeometry {
   static constexpr int64_t kColumns = 5;
 
   SamplingOptions options;
-  int32_t height, width;        // of the feature map
-  int32_t bin_rows, bin_columns; // bins per RoI
+  int32_t height, width;          // of the feature map
+  int32_t bin_rows, bin_columns;  // bins per RoI
 
   C10_HOST_DEVICE SeparableRoi<T> decode(const double* roi) const {
     return {sample_axis(T(roi[2]), T(roi[4]), bin_rows, options),
-            sample_axis(T(roi[1]), T(roi[3]), bin_columns, options)};
+        sample_axis(T(roi[1]), T(roi[3]), bin_columns, options)};
   }
 };
 
-} // namespace roiops
+}  // namespace roiops

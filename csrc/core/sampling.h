@@ -53,12 +53,12 @@ struct SamplingOptions {
 // The samples of one RoI along one axis, in feature-map pixels.
 template <typename T>
 struct SampleAxis {
-  T start;         // of the RoI
-  T bin;           // bin size; negative for a reversed box
-  T grid;          // samples per bin, a whole number that may exceed every integer; <= 0: none
-  T scale;         // d (feature coordinate) / d (image coordinate)
-  int32_t bins;    // bins per RoI
-  bool fixed_size; // minimum size active: the high coordinate has no influence
+  T start;          // of the RoI
+  T bin;            // bin size; negative for a reversed box
+  T grid;           // samples per bin, a whole number that may exceed every integer; <= 0: none
+  T scale;          // d (feature coordinate) / d (image coordinate)
+  int32_t bins;     // bins per RoI
+  bool fixed_size;  // minimum size active: the high coordinate has no influence
 
   C10_HOST_DEVICE T position(int32_t p, T sample) const {
     return start + T(p) * bin + (sample + T(0.5)) * bin / grid;
@@ -126,4 +126,4 @@ C10_HOST_DEVICE SampleRange<T> accepted_samples(
   return {first, count >= T(1) ? static_cast<int64_t>(count) : 0};
 }
 
-} // namespace roiops
+}  // namespace roiops

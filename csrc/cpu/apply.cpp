@@ -44,9 +44,8 @@ void for_each_block(int64_t begin, int64_t end, int64_t channels, int64_t width,
 template <typename Body>
 void parallel_blocks(int64_t outer, int64_t channels, int64_t width, Body&& body) {
   const int64_t blocks = (channels + width - 1) / width;
-  parallel_for(outer * blocks, [&](int64_t begin, int64_t end) {
-    for_each_block(begin, end, channels, width, body);
-  });
+  parallel_for(outer * blocks,
+      [&](int64_t begin, int64_t end) { for_each_block(begin, end, channels, width, body); });
 }
 
 // Packing costs about one strided load per pixel and channel, reading unpacked about one per tap
@@ -56,7 +55,7 @@ bool worth_packing(const TapChunk<T>& chunk, const Run& run, const View<const S>
   return in.channel_stride != 1 && chunk.tap_count(run.begin, run.end) > in.items;
 }
 
-} // namespace
+}  // namespace
 
 template <typename S>
 void gather_chunk(
@@ -83,13 +82,12 @@ void gather_chunk(
   const int64_t blocks = (in.channels + kLanes<T> - 1) / kLanes<T>;
   parallel_for(static_cast<int64_t>(packed.size()) * blocks, [&](int64_t begin, int64_t end) {
     const auto panel = new_panel<T>(in.items);
-    for_each_block(begin, end, in.channels, kLanes<T>,
-        [&](int64_t i, int64_t channel, int64_t lanes) {
+    for_each_block(
+        begin, end, in.channels, kLanes<T>, [&](int64_t i, int64_t channel, int64_t lanes) {
           const Run& run = packed[i];
           apply.pack(in.block(run.image, channel, lanes), in.items, panel.get());
           for (int64_t at = run.begin; at < run.end; ++at) {
-            apply.gather_panel(
-                chunk.of(at), panel.get(), out.block(chunk.roi[at], channel, lanes));
+            apply.gather_panel(chunk.of(at), panel.get(), out.block(chunk.roi[at], channel, lanes));
           }
         });
   });
@@ -103,8 +101,8 @@ void scatter_chunk(
   const int64_t blocks = (in.channels + kLanes<T> - 1) / kLanes<T>;
   parallel_for(static_cast<int64_t>(runs.size()) * blocks, [&](int64_t begin, int64_t end) {
     const auto panel = new_panel<T>(in.items);
-    for_each_block(begin, end, in.channels, kLanes<T>,
-        [&](int64_t i, int64_t channel, int64_t lanes) {
+    for_each_block(
+        begin, end, in.channels, kLanes<T>, [&](int64_t i, int64_t channel, int64_t lanes) {
           const Run& run = runs[i];
           const Block<In> pixels = in.block(run.image, channel, lanes);
           if (chunk.index == 0) {
@@ -122,13 +120,13 @@ void scatter_chunk(
   });
 }
 
-#define ROIOPS_INSTANTIATE(S, In)                                                         \
-  template void scatter_chunk(                                                            \
+#define ROIOPS_INSTANTIATE(S, In) \
+  template void scatter_chunk(    \
       const TapChunk<Accumulator<S>>&, const View<const S>&, const View<In>&);
 
-#define ROIOPS_INSTANTIATE_GATHER(S)                                                      \
-  template void gather_chunk(                                                             \
-      const TapChunk<Accumulator<S>>&, const View<const S>&, const View<S>&);             \
+#define ROIOPS_INSTANTIATE_GATHER(S)                                          \
+  template void gather_chunk(                                                 \
+      const TapChunk<Accumulator<S>>&, const View<const S>&, const View<S>&); \
   ROIOPS_INSTANTIATE(S, S)
 
 ROIOPS_INSTANTIATE_GATHER(double)
@@ -138,4 +136,4 @@ ROIOPS_INSTANTIATE_GATHER(c10::BFloat16)
 ROIOPS_INSTANTIATE(c10::Half, float)
 ROIOPS_INSTANTIATE(c10::BFloat16, float)
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

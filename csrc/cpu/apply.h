@@ -18,4 +18,4 @@ template <typename S, typename In>
 void scatter_chunk(
     const TapChunk<Accumulator<S>>& chunk, const View<const S>& grad, const View<In>& in);
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

@@ -21,8 +21,7 @@ void box_gradient(const Taps& prototype, const RoiList& rois, const View<const S
       lister.prepare(rois.row(roi));
       taps.clear();
       start.assign(1, 0);
-      lister.visit(
-          [&](int32_t pixel, const auto& tap) { taps.push_back({pixel, tap.weight()}); },
+      lister.visit([&](int32_t pixel, const auto& tap) { taps.push_back({pixel, tap.weight()}); },
           [&] { start.push_back(static_cast<int64_t>(taps.size())); });
       products.resize(taps.size());
       engine<S>().products({lister.bins(), start.data(), taps.data()},
@@ -30,8 +29,7 @@ void box_gradient(const Taps& prototype, const RoiList& rois, const View<const S
           products.data());
       T box[Taps::kBoxColumns] = {};
       const T* product = products.data();
-      lister.visit(
-          [&](int32_t, const auto& tap) { tap.add_gradient(*product++, box); }, [] {});
+      lister.visit([&](int32_t, const auto& tap) { tap.add_gradient(*product++, box); }, [] {});
       double* const row = box_grad + roi * rois.columns;
       row[0] = 0;
       std::copy_n(box, Taps::kBoxColumns, row + 1);
@@ -39,4 +37,4 @@ void box_gradient(const Taps& prototype, const RoiList& rois, const View<const S
   });
 }
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

@@ -10,7 +10,7 @@ namespace roiops::cpu {
 namespace generic {
 template <typename S>
 const Engine<S>& engine();
-} // namespace generic
+}  // namespace generic
 
 template <typename S>
 const Engine<S>& engine() {
@@ -22,4 +22,4 @@ template const Engine<float>& engine<float>();
 template const Engine<c10::Half>& engine<c10::Half>();
 template const Engine<c10::BFloat16>& engine<c10::BFloat16>();
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

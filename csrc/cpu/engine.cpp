@@ -53,8 +53,7 @@ void gather_block(const RoiTaps<T>& roi, const Block<const In>& in, const Block<
 }
 
 template <typename S>
-void gather(
-    const RoiTaps<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out) {
+void gather(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out) {
   using T = Accumulator<S>;
   for (int64_t lane = 0; lane < in.lanes; lane += kLanes<T>) {
     const int64_t lanes = min_lanes<T>(in.lanes - lane);
@@ -111,17 +110,15 @@ T dot(const S* a, const S* b, int64_t count) {
 }
 
 template <typename S>
-void products(
-    const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad, const Block<const S>& in,
-    Accumulator<S>* products) {
+void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
+    const Block<const S>& in, Accumulator<S>* products) {
   using T = Accumulator<S>;
   const bool contiguous = in.lane_stride == 1 && grad.lane_stride == 1;
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     const S* const grad_bin = grad.data + bin * grad.item_stride;
     for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-      products[t] = contiguous
-          ? dot(grad_bin, in.data + roi.taps[t].pixel * in.item_stride, in.lanes)
-          : T(0);
+      products[t] =
+          contiguous ? dot(grad_bin, in.data + roi.taps[t].pixel * in.item_stride, in.lanes) : T(0);
     }
     // Channels outermost otherwise, so that a plane's rows are read while they are in the cache.
     for (int64_t lane = 0; lane < in.lanes && !contiguous; ++lane) {
@@ -161,7 +158,7 @@ void unpack(const Accumulator<S>* panel, int64_t pixels, const Block<S>& out) {
   }
 }
 
-} // namespace
+}  // namespace
 
 template <typename S>
 const Engine<S>& engine() {
@@ -175,4 +172,4 @@ template const Engine<float>& engine<float>();
 template const Engine<c10::Half>& engine<c10::Half>();
 template const Engine<c10::BFloat16>& engine<c10::BFloat16>();
 
-} // namespace roiops::cpu::ROIOPS_ISA
+}  // namespace roiops::cpu::ROIOPS_ISA

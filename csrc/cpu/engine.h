@@ -39,4 +39,4 @@ struct Engine {
 template <typename S>
 const Engine<S>& engine();
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

@@ -9,4 +9,4 @@ namespace roiops::cpu {
 // (csrc/torch/parallel.cpp). Which thread gets what must not show in any result.
 void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body);
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

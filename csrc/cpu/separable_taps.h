@@ -19,12 +19,12 @@ struct SeparableTap {
   // The derivative of the weight when the box moves by box = (x1, y1, x2, y2).
   T tangent(const T* box) const {
     return (y.slope_low * box[1] + y.slope_high * box[3]) * x.weight +
-        y.weight * (x.slope_low * box[0] + x.slope_high * box[2]);
+           y.weight * (x.slope_low * box[0] + x.slope_high * box[2]);
   }
   // Adds product * (d weight / d box). A slope of zero adds nothing, even where the map is inf.
   void add_gradient(T product, T* box) const {
     const T slopes[4] = {x.slope_low * y.weight, y.slope_low * x.weight, x.slope_high * y.weight,
-                         y.slope_high * x.weight};
+        y.slope_high * x.weight};
     for (int i = 0; i < 4; ++i) {
       if (slopes[i] != T(0)) {
         box[i] += product * slopes[i];
@@ -38,7 +38,7 @@ template <typename Geometry>
 class SeparableTaps {
  public:
   using T = typename Geometry::Scalar;
-  static constexpr int kBoxColumns = 4; // x1, y1, x2, y2 follow the image column
+  static constexpr int kBoxColumns = 4;  // x1, y1, x2, y2 follow the image column
 
   explicit SeparableTaps(const Geometry& geometry) : geometry_(geometry) {}
 
@@ -74,7 +74,7 @@ class SeparableTaps {
  private:
   struct Axis {
     std::vector<AxisTap<T>> taps;
-    std::vector<int64_t> start; // [bins + 1]
+    std::vector<int64_t> start;  // [bins + 1]
   };
 
   static void list(const SampleAxis<T>& samples, int32_t pixels, Axis& axis) {
@@ -95,4 +95,4 @@ class SeparableTaps {
   Axis y_, x_;
 };
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

@@ -21,9 +21,9 @@ inline constexpr int64_t kChunkTaps = int64_t{1} << 20;
 
 // The RoIs of a call. Image indices have been checked.
 struct RoiList {
-  const double* rows; // [count, columns]; (image, ...)
+  const double* rows;  // [count, columns]; (image, ...)
   int64_t columns;
-  std::vector<int64_t> image; // [count]
+  std::vector<int64_t> image;  // [count]
 
   int64_t count() const {
     return static_cast<int64_t>(image.size());
@@ -40,8 +40,8 @@ struct TapChunk {
   int64_t bins;                     // per RoI
   const std::vector<int64_t>& roi;  // the caller's number of each RoI, in plan order
   const std::vector<int64_t>& image;
-  int64_t begin, end;               // this chunk's RoIs, in plan order
-  const int64_t* start;             // [(end - begin) * (bins + 1)], counted from `taps`
+  int64_t begin, end;    // this chunk's RoIs, in plan order
+  const int64_t* start;  // [(end - begin) * (bins + 1)], counted from `taps`
   const Tap<T>* taps;
 
   RoiTaps<T> of(int64_t at) const {
@@ -77,8 +77,8 @@ class TapPlan {
   template <typename Weight, typename Body>
   void for_each_chunk(Weight&& weight, Body&& body) const {
     std::vector<int64_t> image(order_.size());
-    std::transform(order_.begin(), order_.end(), image.begin(),
-        [&](int64_t roi) { return rois_.image[roi]; });
+    std::transform(
+        order_.begin(), order_.end(), image.begin(), [&](int64_t roi) { return rois_.image[roi]; });
     for (int64_t c = 0; c < chunks(); ++c) {
       const int64_t begin = chunk_begin_[c], end = chunk_begin_[c + 1];
       // Not a vector: its first touch belongs to the threads that fill it.
@@ -101,8 +101,7 @@ class TapPlan {
       int64_t* start) const {
     lister.prepare(rois_.row(roi));
     *start = at;
-    lister.visit(
-        [&](int32_t pixel, const auto& tap) { taps[at++] = {pixel, weight(tap, roi)}; },
+    lister.visit([&](int32_t pixel, const auto& tap) { taps[at++] = {pixel, weight(tap, roi)}; },
         [&] { *++start = at; });
   }
 
@@ -138,9 +137,9 @@ class TapPlan {
   const RoiList& rois_;
   Taps prototype_;
   int64_t bins_;
-  std::vector<int64_t> order_;       // RoIs sorted by image
-  std::vector<int64_t> offset_;      // [count + 1], taps before each RoI in plan order
-  std::vector<int64_t> chunk_begin_; // [chunks + 1]
+  std::vector<int64_t> order_;        // RoIs sorted by image
+  std::vector<int64_t> offset_;       // [count + 1], taps before each RoI in plan order
+  std::vector<int64_t> chunk_begin_;  // [chunks + 1]
 };
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

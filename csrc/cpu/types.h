@@ -17,7 +17,7 @@ inline constexpr int32_t kLanes = static_cast<int32_t>(128 / sizeof(T));
 
 template <typename T>
 struct Tap {
-  int32_t pixel; // y * width + x
+  int32_t pixel;  // y * width + x
   T weight;
 };
 
@@ -25,7 +25,7 @@ struct Tap {
 template <typename T>
 struct RoiTaps {
   int64_t bins;
-  const int64_t* start; // [bins + 1]
+  const int64_t* start;  // [bins + 1]
   const Tap<T>* taps;
 };
 
@@ -50,9 +50,9 @@ struct View {
   int64_t items;
 
   Block<S> block(int64_t outer, int64_t channel, int64_t lanes) const {
-    return {data + outer * outer_stride + channel * channel_stride, item_stride, channel_stride,
-            lanes};
+    return {
+        data + outer * outer_stride + channel * channel_stride, item_stride, channel_stride, lanes};
   }
 };
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

@@ -33,15 +33,15 @@ ROIOPS_API const char* version();
 // aligned: pixel centres lie at integer + 0.5. Gradients flow to `input` and to `rois`.
 // Throws c10::Error on a wrong argument, c10::IndexError when a box names no image.
 ROIOPS_API at::Tensor roi_align(const at::Tensor& input, const at::Tensor& rois,
-    double spatial_scale, int64_t pooled_height, int64_t pooled_width,
-    int64_t sampling_ratio = -1, bool aligned = false);
+    double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio = -1,
+    bool aligned = false);
 
-} // namespace roiops
+}  // namespace roiops
 
 #if !defined(ROIOPS_BUILD) && (defined(__GNUC__) || defined(__clang__))
 namespace {
 // Operators register from static constructors. This reference keeps the library among those that
 // a program loads even when the linker is told to drop libraries that nothing calls.
 [[gnu::used]] const char* (*const roiops_keep)() = &roiops::version;
-} // namespace
+}  // namespace
 #endif

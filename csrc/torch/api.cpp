@@ -14,4 +14,4 @@ at::Tensor roi_align(const at::Tensor& input, const at::Tensor& rois, double spa
       input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
 }
 
-} // namespace roiops
+}  // namespace roiops

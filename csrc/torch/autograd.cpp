@@ -26,7 +26,7 @@ Tensor redispatch(const Op& op, c10::DispatchKeySet keys, Args&&... args) {
 struct RoiAlignNode : OpNode<RoiAlignNode, 2> {
   static constexpr const char* kName = "RoiAlignBackward";
 
-  ag::SavedVariable rois, input; // input only if the boxes want a gradient
+  ag::SavedVariable rois, input;  // input only if the boxes want a gradient
   double spatial_scale = 1;
   SymInt pooled_height, pooled_width, batch_size, channels, height, width;
   int64_t sampling_ratio = 0;
@@ -76,7 +76,7 @@ Tensor roi_align_autograd(c10::DispatchKeySet keys, const Tensor& input, const T
   }
   Tensor output = redispatch(roi_align_op(), keys, input, rois, spatial_scale, pooled_height,
       pooled_width, sampling_ratio, aligned);
-  if (node) { // after the op has checked that `input` has four dimensions
+  if (node) {  // after the op has checked that `input` has four dimensions
     node->batch_size = input.sym_size(0);
     node->channels = input.sym_size(1);
     node->height = input.sym_size(2);
@@ -112,8 +112,7 @@ struct RoiAlignBackwardNode : OpNode<RoiAlignBackwardNode, 2> {
   bool aligned = false;
 
   auto fields() {
-    return std::tie(
-        rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
+    return std::tie(rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
   }
 
   static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& rois,
@@ -123,17 +122,16 @@ struct RoiAlignBackwardNode : OpNode<RoiAlignBackwardNode, 2> {
         "roi_align: second derivatives by `boxes` are not implemented. Detach the boxes.");
     ag::variable_list result(2);
     if (grads[0].defined() && need[0]) {
-      result[0] = roi_align_op().call(grads[0], rois, spatial_scale, pooled_height, pooled_width,
-          sampling_ratio, aligned);
+      result[0] = roi_align_op().call(
+          grads[0], rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
     }
     return result;
   }
 };
 
-Tensor roi_align_backward_autograd(c10::DispatchKeySet keys, const Tensor& grad,
-    const Tensor& rois, double spatial_scale, SymInt pooled_height, SymInt pooled_width,
-    SymInt batch_size, SymInt channels, SymInt height, SymInt width, int64_t sampling_ratio,
-    bool aligned) {
+Tensor roi_align_backward_autograd(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& rois,
+    double spatial_scale, SymInt pooled_height, SymInt pooled_width, SymInt batch_size,
+    SymInt channels, SymInt height, SymInt width, int64_t sampling_ratio, bool aligned) {
   node_ptr<RoiAlignBackwardNode> node;
   if (ag::compute_requires_grad(grad, rois)) {
     node = new_node<RoiAlignBackwardNode>();
@@ -155,15 +153,14 @@ Tensor roi_align_backward_autograd(c10::DispatchKeySet keys, const Tensor& grad,
   const Tensor& grad_tangent = grad._fw_grad(/*level=*/0);
   if (grad_tangent.defined()) {
     grad_input._set_fw_grad(
-        roi_align_backward_op().call(grad_tangent, rois._fw_primal(0), spatial_scale,
-            pooled_height, pooled_width, batch_size, channels, height, width, sampling_ratio,
-            aligned),
+        roi_align_backward_op().call(grad_tangent, rois._fw_primal(0), spatial_scale, pooled_height,
+            pooled_width, batch_size, channels, height, width, sampling_ratio, aligned),
         /*level=*/0, /*is_inplace_op=*/false);
   }
   return grad_input;
 }
 
-} // namespace
+}  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Autograd, m) {
   m.impl("roi_align", TORCH_FN(roi_align_autograd));
@@ -173,4 +170,4 @@ TORCH_LIBRARY_IMPL(roiops, Autograd, m) {
   m.impl("_roi_align_jvp_rois", torch::autograd::autogradNotImplementedFallback());
 }
 
-} // namespace roiops
+}  // namespace roiops

@@ -39,7 +39,7 @@ void check_boxes(const char* op, const at::Tensor& rois) {
       ". For per-image boxes pass a list of Tensor[L, 4].");
 }
 
-} // namespace
+}  // namespace
 
 void check_input_and_boxes(const char* op, const at::Tensor& input, const at::Tensor& rois) {
   check_maps(op, "input", "[N, C, H, W]", input);
@@ -84,19 +84,17 @@ at::Tensor prepare_roi_align(const char* op, const at::Tensor& input, const at::
 }
 
 at::Tensor prepare_roi_align_backward(const char* op, const at::Tensor& grad,
-    const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args,
-    c10::SymIntArrayRef input_size) {
+    const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args, c10::SymIntArrayRef input_size) {
   check_boxes(op, rois);
   check_args(op, args);
   for (const c10::SymInt& size : input_size) {
-    TORCH_SYM_CHECK(size.sym_ge(0), op,
-        ": the size of the input must not be negative, but got ", input_size, ".");
+    TORCH_SYM_CHECK(size.sym_ge(0), op, ": the size of the input must not be negative, but got ",
+        input_size, ".");
   }
   check_grad(op, grad, rois, input_size[1], args);
   TORCH_CHECK(grad.device() == rois.device(), op, ": `boxes` must be on the device of `grad` (",
       grad.device(), "), but got ", rois.device(), ".");
-  return at::empty_symint(
-      input_size, grad.options().memory_format(grad.suggest_memory_format()));
+  return at::empty_symint(input_size, grad.options().memory_format(grad.suggest_memory_format()));
 }
 
 at::Tensor prepare_roi_align_backward_rois(const char* op, const at::Tensor& grad,
@@ -118,12 +116,12 @@ at::Tensor prepare_roi_align_jvp_rois(const char* op, const at::Tensor& input,
   check_tensor(op, "tangent", tangent);
   check_device(op, "tangent", tangent, input);
   const bool matrix = tangent.dim() == 2;
-  TORCH_SYM_CHECK(matrix ? tangent.sym_size(0).sym_eq(rois.sym_size(0)).sym_and(
-                               tangent.sym_size(1).sym_eq(rois.sym_size(1)))
+  TORCH_SYM_CHECK(matrix ? tangent.sym_size(0)
+                               .sym_eq(rois.sym_size(0))
+                               .sym_and(tangent.sym_size(1).sym_eq(rois.sym_size(1)))
                          : c10::SymBool(false),
-      op, ": `tangent` must have shape ", rois.sym_sizes(), ", but got ", tangent.sym_sizes(),
-      ".");
+      op, ": `tangent` must have shape ", rois.sym_sizes(), ", but got ", tangent.sym_sizes(), ".");
   return new_output(input, rois, args);
 }
 
-} // namespace roiops
+}  // namespace roiops

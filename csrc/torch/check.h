@@ -25,11 +25,10 @@ at::Tensor new_output(
 at::Tensor prepare_roi_align(const char* op, const at::Tensor& input, const at::Tensor& rois,
     const RoiAlignArgs<c10::SymInt>& args);
 at::Tensor prepare_roi_align_backward(const char* op, const at::Tensor& grad,
-    const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args,
-    c10::SymIntArrayRef input_size);
+    const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args, c10::SymIntArrayRef input_size);
 at::Tensor prepare_roi_align_backward_rois(const char* op, const at::Tensor& grad,
     const at::Tensor& input, const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args);
 at::Tensor prepare_roi_align_jvp_rois(const char* op, const at::Tensor& input,
     const at::Tensor& rois, const at::Tensor& tangent, const RoiAlignArgs<c10::SymInt>& args);
 
-} // namespace roiops
+}  // namespace roiops

@@ -88,10 +88,9 @@ struct RoiAlignTaps {
   template <typename T>
   cpu::SeparableTaps<RoiAlignGeometry<T>> of() const {
     const auto ratio = static_cast<int32_t>(std::max<int64_t>(args.sampling_ratio, 0));
-    return cpu::SeparableTaps<RoiAlignGeometry<T>>(
-        {{args.spatial_scale, ratio, args.aligned}, static_cast<int32_t>(height),
-            static_cast<int32_t>(width), static_cast<int32_t>(args.pooled_height),
-            static_cast<int32_t>(args.pooled_width)});
+    return cpu::SeparableTaps<RoiAlignGeometry<T>>({{args.spatial_scale, ratio, args.aligned},
+        static_cast<int32_t>(height), static_cast<int32_t>(width),
+        static_cast<int32_t>(args.pooled_height), static_cast<int32_t>(args.pooled_width)});
   }
 };
 
@@ -111,16 +110,16 @@ Tensor mean_forward(const Op& op, const RoiList& rois, const Tensor& input, cons
 
 // The derivative of the output when each box moves by its row of `tangent`.
 template <typename Op>
-Tensor mean_jvp_boxes(const Op& op, const RoiList& rois, const Tensor& input,
-    const Tensor& tangent, const Tensor& output) {
+Tensor mean_jvp_boxes(const Op& op, const RoiList& rois, const Tensor& input, const Tensor& tangent,
+    const Tensor& output) {
   const Tensor in = with_item_stride(input);
   ROIOPS_DISPATCH(in.scalar_type(), "mean_jvp_boxes", [&] {
     using T = Accumulator<scalar_t>;
     const Tensor moves = tangent.to(c10::CppTypeToScalarType<T>::value).contiguous();
     const T* const move = moves.const_data_ptr<T>();
     TapPlan(op.template of<T>(), rois)
-        .for_each_chunk(
-            [&](const auto& tap, int64_t roi) { return tap.tangent(move + roi * rois.columns + 1); },
+        .for_each_chunk([&](const auto& tap,
+                            int64_t roi) { return tap.tangent(move + roi * rois.columns + 1); },
             [&](const auto& chunk) {
               cpu::gather_chunk(chunk, read<scalar_t>(in), write<scalar_t>(output));
             });
@@ -142,7 +141,7 @@ Tensor mean_backward(
     };
     if (plan.chunks() == 1 || std::is_same_v<scalar_t, T>) {
       scatter(write<scalar_t>(grad_input));
-    } else { // sums that grow over several chunks are rounded once, at the end
+    } else {  // sums that grow over several chunks are rounded once, at the end
       const Tensor sums = at::zeros_like(
           grad_input, grad_input.options().dtype(c10::CppTypeToScalarType<T>::value));
       scatter(write<T>(sums));
@@ -168,8 +167,8 @@ Tensor mean_backward_boxes(const Op& op, const Boxes& boxes, const Tensor& grad,
 Tensor roi_align_cpu(const Tensor& input, const Tensor& rois, double spatial_scale,
     int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio, bool aligned) {
   const char* const op = "roi_align";
-  const Tensor output = prepare_roi_align(op, input, rois,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
+  const Tensor output = prepare_roi_align(
+      op, input, rois, {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
   const Boxes boxes = read_boxes(op, rois, input.size(0));
   check_planes(op, input.size(2), input.size(3), pooled_height, pooled_width);
   if (output.numel() == 0) {
@@ -186,16 +185,16 @@ Tensor roi_align_backward_cpu(const Tensor& grad, const Tensor& rois, double spa
     int64_t height, int64_t width, int64_t sampling_ratio, bool aligned) {
   const char* const op = "_roi_align_backward";
   const c10::SymInt size[] = {batch_size, channels, height, width};
-  const Tensor grad_input = prepare_roi_align_backward(op, grad, rois,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, size);
+  const Tensor grad_input = prepare_roi_align_backward(
+      op, grad, rois, {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, size);
   const Boxes boxes = read_boxes(op, rois, batch_size);
   check_planes(op, height, width, pooled_height, pooled_width);
   if (grad_input.numel() == 0 || grad.numel() == 0) {
     return grad_input.zero_();
   }
   return mean_backward(
-      RoiAlignTaps{{spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, height,
-          width},
+      RoiAlignTaps{
+          {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, height, width},
       boxes.list, grad, grad_input);
 }
 
@@ -203,8 +202,8 @@ Tensor roi_align_backward_rois_cpu(const Tensor& grad, const Tensor& input, cons
     double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio,
     bool aligned) {
   const char* const op = "_roi_align_backward_rois";
-  const Tensor grad_rois = prepare_roi_align_backward_rois(op, grad, input, rois,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
+  const Tensor grad_rois = prepare_roi_align_backward_rois(
+      op, grad, input, rois, {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
   const Boxes boxes = read_boxes(op, rois, input.size(0));
   check_planes(op, input.size(2), input.size(3), pooled_height, pooled_width);
   if (grad.numel() == 0) {
@@ -233,7 +232,7 @@ Tensor roi_align_jvp_rois_cpu(const Tensor& input, const Tensor& rois, const Ten
       boxes.list, input, tangent, output);
 }
 
-} // namespace
+}  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, CPU, m) {
   m.impl("roi_align", TORCH_FN(roi_align_cpu));
@@ -242,4 +241,4 @@ TORCH_LIBRARY_IMPL(roiops, CPU, m) {
   m.impl("_roi_align_jvp_rois", TORCH_FN(roi_align_jvp_rois_cpu));
 }
 
-} // namespace roiops
+}  // namespace roiops

@@ -36,7 +36,7 @@ at::Tensor roi_align_jvp_rois_meta(const at::Tensor& input, const at::Tensor& ro
       {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
 }
 
-} // namespace
+}  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Meta, m) {
   m.impl("roi_align", TORCH_FN(roi_align_meta));
@@ -45,4 +45,4 @@ TORCH_LIBRARY_IMPL(roiops, Meta, m) {
   m.impl("_roi_align_jvp_rois", TORCH_FN(roi_align_jvp_rois_meta));
 }
 
-} // namespace roiops
+}  // namespace roiops

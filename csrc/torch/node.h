@@ -76,8 +76,7 @@ struct OpNode : ag::Node {
 
   // The remaining members serve compiled autograd, which otherwise raises NotImplementedError.
   void compiled_args(ag::CompiledNodeArgs& args) const override {
-    const_cast<OpNode*>(this)->with_fields(
-        [&](auto&... field) { (collect(args, field), ...); });
+    const_cast<OpNode*>(this)->with_fields([&](auto&... field) { (collect(args, field), ...); });
   }
 
   ag::variable_list apply_with_saved(
@@ -100,7 +99,8 @@ struct OpNode : ag::Node {
     const auto function = python->bind_function(
         saved.get_py_compiler(), name(),
         [](const ag::variable_list& inputs, const std::vector<c10::IValue>& values) {
-          return call(inputs, da::PackedArgs(values), static_cast<decltype(std::declval<Self&>().fields())*>(nullptr));
+          return call(inputs, da::PackedArgs(values),
+              static_cast<decltype(std::declval<Self&>().fields())*>(nullptr));
         },
         types, /*is_custom_function=*/true, /*is_traceable=*/true);
     auto result = python->call_function(
@@ -135,4 +135,4 @@ struct OpNode : ag::Node {
   }
 };
 
-} // namespace roiops
+}  // namespace roiops

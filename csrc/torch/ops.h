@@ -39,4 +39,4 @@ const c10::TypedOperatorHandle<RoiAlignBackward>& roi_align_backward_op();
 const c10::TypedOperatorHandle<RoiAlignBackwardRois>& roi_align_backward_rois_op();
 const c10::TypedOperatorHandle<RoiAlignJvpRois>& roi_align_jvp_rois_op();
 
-} // namespace roiops
+}  // namespace roiops

@@ -8,4 +8,4 @@ void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& bo
   at::parallel_for(0, count, /*grain_size=*/1, body);
 }
 
-} // namespace roiops::cpu
+}  // namespace roiops::cpu

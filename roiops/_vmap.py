@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_ops = torch.ops.roiops
+from roiops._library import ops as _ops
 
 
 def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
