@@ -48,78 +48,69 @@ def _out_of_channels(output: Tensor, size: int) -> tuple[Tensor, int]:
     return output.unflatten(1, (output.shape[1] // size, size)), 2
 
 
-def _roi_align(info: Any, in_dims: Any, input: Tensor, rois: Tensor, *options: Any) -> Any:
-    input_dim, rois_dim = in_dims[:2]
-    size = info.batch_size
-    if rois_dim is None:
-        output = _ops.roi_align(_into_channels(input, input_dim), rois, *options)
-        return _out_of_channels(output, size)
-    rois = rois.movedim(rois_dim, 0)
-    boxes = rois.shape[1]
-    input, rois = _into_images(input, input_dim, rois)
-    return _ops.roi_align(input, rois, *options).unflatten(0, (size, boxes)), 0
+def _forward(op: Any) -> Any:
+    """The rule of an average-type operator op(input, boxes, *options)."""
+
+    def rule(info: Any, in_dims: Any, input: Tensor, boxes: Tensor, *options: Any) -> Any:
+        input_dim, boxes_dim = in_dims[:2]
+        size = info.batch_size
+        if boxes_dim is None:
+            output = op(_into_channels(input, input_dim), boxes, *options)
+            return _out_of_channels(output, size)
+        boxes = boxes.movedim(boxes_dim, 0)
+        count = boxes.shape[1]
+        input, boxes = _into_images(input, input_dim, boxes)
+        return op(input, boxes, *options).unflatten(0, (size, count)), 0
+
+    return rule
 
 
-def _roi_align_jvp_rois(
-    info: Any, in_dims: Any, input: Tensor, rois: Tensor, tangent: Tensor, *options: Any
+def _mean_jvp_boxes(
+    info: Any, in_dims: Any, input: Tensor, boxes: Tensor, tangent: Tensor, *options: Any
 ) -> Any:
-    input_dim, rois_dim, tangent_dim = in_dims[:3]
+    input_dim, boxes_dim, tangent_dim = in_dims[:3]
     size = info.batch_size
-    if rois_dim is None and tangent_dim is None:
-        output = _ops._roi_align_jvp_rois(_into_channels(input, input_dim), rois, tangent, *options)
+    if boxes_dim is None and tangent_dim is None:
+        output = _ops._mean_jvp_boxes(_into_channels(input, input_dim), boxes, tangent, *options)
         return _out_of_channels(output, size)
-    rois, tangent = _front(rois, rois_dim, size), _front(tangent, tangent_dim, size)
-    boxes = rois.shape[1]
-    input, rois = _into_images(input, input_dim, rois)
-    output = _ops._roi_align_jvp_rois(input, rois, tangent.flatten(0, 1), *options)
-    return output.unflatten(0, (size, boxes)), 0
+    boxes, tangent = _front(boxes, boxes_dim, size), _front(tangent, tangent_dim, size)
+    count = boxes.shape[1]
+    input, boxes = _into_images(input, input_dim, boxes)
+    output = _ops._mean_jvp_boxes(input, boxes, tangent.flatten(0, 1), *options)
+    return output.unflatten(0, (size, count)), 0
 
 
-def _roi_align_backward(
-    info: Any,
-    in_dims: Any,
-    grad: Tensor,
-    rois: Tensor,
-    spatial_scale: float,
-    pooled_height: int,
-    pooled_width: int,
-    images: int,
-    channels: int,
-    height: int,
-    width: int,
-    *options: Any,
+def _mean_backward(
+    info: Any, in_dims: Any, grad: Tensor, boxes: Tensor, input_size: list[int], *options: Any
 ) -> Any:
-    grad_dim, rois_dim = in_dims[:2]
+    grad_dim, boxes_dim = in_dims[:2]
     size = info.batch_size
-    bins = (spatial_scale, pooled_height, pooled_width)
-    if rois_dim is None:
+    images, channels, *pixels = input_size
+    if boxes_dim is None:
         grad = _into_channels(grad, grad_dim)
-        output = _ops._roi_align_backward(
-            grad, rois, *bins, images, channels * size, height, width, *options
-        )
+        output = _ops._mean_backward(grad, boxes, [images, channels * size, *pixels], *options)
         return _out_of_channels(output, size)
-    rois = _shift_images(rois.movedim(rois_dim, 0), images)
+    boxes = _shift_images(boxes.movedim(boxes_dim, 0), images)
     grad = _front(grad, grad_dim, size).flatten(0, 1)
-    output = _ops._roi_align_backward(
-        grad, rois, *bins, images * size, channels, height, width, *options
-    )
+    output = _ops._mean_backward(grad, boxes, [images * size, channels, *pixels], *options)
     return output.unflatten(0, (size, images)), 0
 
 
-def _roi_align_backward_rois(
-    info: Any, in_dims: Any, grad: Tensor, input: Tensor, rois: Tensor, *options: Any
+def _mean_backward_boxes(
+    info: Any, in_dims: Any, grad: Tensor, input: Tensor, boxes: Tensor, *options: Any
 ) -> Any:
     # The result sums over channels, so only the images can hold the batch.
-    grad_dim, input_dim, rois_dim = in_dims[:3]
+    grad_dim, input_dim, boxes_dim = in_dims[:3]
     size = info.batch_size
-    grad, rois = _front(grad, grad_dim, size), _front(rois, rois_dim, size)
-    dtype, boxes = rois.dtype, rois.shape[1]
-    input, rois = _into_images(input, input_dim, rois)
-    output = _ops._roi_align_backward_rois(grad.flatten(0, 1), input, rois, *options)
-    return output.unflatten(0, (size, boxes)).to(dtype), 0
+    grad, boxes = _front(grad, grad_dim, size), _front(boxes, boxes_dim, size)
+    dtype, count = boxes.dtype, boxes.shape[1]
+    input, boxes = _into_images(input, input_dim, boxes)
+    output = _ops._mean_backward_boxes(grad.flatten(0, 1), input, boxes, *options)
+    return output.unflatten(0, (size, count)).to(dtype), 0
 
 
-torch.library.register_vmap("roiops::roi_align", _roi_align)
-torch.library.register_vmap("roiops::_roi_align_backward", _roi_align_backward)
-torch.library.register_vmap("roiops::_roi_align_backward_rois", _roi_align_backward_rois)
-torch.library.register_vmap("roiops::_roi_align_jvp_rois", _roi_align_jvp_rois)
+torch.library.register_vmap("roiops::roi_align", _forward(_ops.roi_align))
+torch.library.register_vmap("roiops::_mean", _forward(_ops._mean))
+torch.library.register_vmap("roiops::_mean_backward", _mean_backward)
+torch.library.register_vmap("roiops::_mean_backward_boxes", _mean_backward_boxes)
+torch.library.register_vmap("roiops::_mean_jvp_boxes", _mean_jvp_boxes)

@@ -1,6 +1,6 @@
 #include <roiops/roiops.h>
 
-#include "torch/ops.h"
+#include "torch/mean_op.h"
 
 namespace roiops {
 
@@ -10,7 +10,7 @@ const char* version() {
 
 at::Tensor roi_align(const at::Tensor& input, const at::Tensor& rois, double spatial_scale,
     int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio, bool aligned) {
-  return roi_align_op().call(
+  return MeanOp<RoiAlign>::handle().call(
       input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
 }
 

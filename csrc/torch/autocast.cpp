@@ -3,26 +3,30 @@
 #include <ATen/autocast_mode.h>
 #include <torch/library.h>
 
-#include "torch/ops.h"
+#include "torch/mean_op.h"
 
 namespace roiops {
 namespace {
 
-at::Tensor roi_align_autocast(const at::Tensor& input, const at::Tensor& rois, double spatial_scale,
-    c10::SymInt pooled_height, c10::SymInt pooled_width, int64_t sampling_ratio, bool aligned) {
-  const c10::impl::ExcludeDispatchKeyGuard guard(c10::autocast_dispatch_keyset);
-  const auto boxes = at::autocast::cached_cast(at::kFloat, rois, input.device().type());
-  return roi_align_op().call(input, boxes, spatial_scale, std::move(pooled_height),
-      std::move(pooled_width), sampling_ratio, aligned);
-}
+template <typename Op, typename Pack = decltype(Op::pack)>
+struct Autocast;
+
+template <typename Op, typename... Options>
+struct Autocast<Op, MeanCall(Options...)> {
+  static Tensor kernel(const Tensor& input, const Tensor& rois, Options... options) {
+    const c10::impl::ExcludeDispatchKeyGuard guard(c10::autocast_dispatch_keyset);
+    const auto boxes = at::autocast::cached_cast(at::kFloat, rois, input.device().type());
+    return MeanOp<Op>::handle().call(input, boxes, std::move(options)...);
+  }
+};
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, AutocastCPU, m) {
-  m.impl("roi_align", TORCH_FN(roi_align_autocast));
+  m.impl("roi_align", TORCH_FN(Autocast<RoiAlign>::kernel));
 }
 TORCH_LIBRARY_IMPL(roiops, AutocastCUDA, m) {
-  m.impl("roi_align", TORCH_FN(roi_align_autocast));
+  m.impl("roi_align", TORCH_FN(Autocast<RoiAlign>::kernel));
 }
 
 }  // namespace roiops

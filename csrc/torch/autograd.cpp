@@ -1,160 +1,162 @@
-// Autograd: each average-type op is linear in its features, so that its backward op's backward,
-// and its tangent by the features, are the op itself.
+// Autograd of the average-type operators. Each is linear in its features, so that the backward of
+// its backward, and its tangent by the features, are the operator itself.
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
+#include "torch/mean_op.h"
 #include "torch/node.h"
-#include "torch/ops.h"
 
 namespace roiops {
 namespace {
 
-using at::Tensor;
-using c10::SymInt;
+using Sizes = std::vector<c10::SymInt>;
+using Options = std::vector<double>;
 
-ag::SavedVariable save(const Tensor& tensor) {
-  return ag::SavedVariable(tensor, /*is_output=*/false);
-}
+struct MeanNode : OpNode<MeanNode, 2> {
+  static constexpr const char* kName = "RoiMeanBackward";
 
-// Below autograd, with the dispatch keys that remain.
-template <typename Op, typename... Args>
-Tensor redispatch(const Op& op, c10::DispatchKeySet keys, Args&&... args) {
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return op.redispatch(keys & c10::after_autograd_keyset, std::forward<Args>(args)...);
-}
-
-struct RoiAlignNode : OpNode<RoiAlignNode, 2> {
-  static constexpr const char* kName = "RoiAlignBackward";
-
-  ag::SavedVariable rois, input;  // input only if the boxes want a gradient
-  double spatial_scale = 1;
-  SymInt pooled_height, pooled_width, batch_size, channels, height, width;
-  int64_t sampling_ratio = 0;
-  bool aligned = false;
+  ag::SavedVariable boxes, input;  // input only if the boxes want a gradient
+  Sizes input_size;
+  std::string op;
+  Options options;
 
   auto fields() {
-    return std::tie(rois, input, spatial_scale, pooled_height, pooled_width, batch_size, channels,
-        height, width, sampling_ratio, aligned);
+    return std::tie(boxes, input, input_size, op, options);
   }
 
-  static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& rois,
-      const Tensor& input, double spatial_scale, const SymInt& pooled_height,
-      const SymInt& pooled_width, const SymInt& batch_size, const SymInt& channels,
-      const SymInt& height, const SymInt& width, int64_t sampling_ratio, bool aligned) {
+  static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& boxes,
+      const Tensor& input, const Sizes& input_size, const std::string& op, const Options& options) {
     ag::variable_list result(2);
     if (!grads[0].defined()) {
       return result;
     }
     if (need[0]) {
-      result[0] = roi_align_backward_op().call(grads[0], rois, spatial_scale, pooled_height,
-          pooled_width, batch_size, channels, height, width, sampling_ratio, aligned);
+      result[0] = mean_backward_op().call(grads[0], boxes, input_size, op, options);
     }
     if (need[1]) {
-      result[1] = roi_align_backward_rois_op().call(grads[0], input, rois, spatial_scale,
-          pooled_height, pooled_width, sampling_ratio, aligned);
+      result[1] = mean_backward_boxes_op().call(grads[0], input, boxes, op, options);
     }
     return result;
   }
 };
 
-Tensor roi_align_autograd(c10::DispatchKeySet keys, const Tensor& input, const Tensor& rois,
-    double spatial_scale, SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio,
-    bool aligned) {
-  node_ptr<RoiAlignNode> node;
-  if (ag::compute_requires_grad(input, rois)) {
-    node = new_node<RoiAlignNode>();
-    node->set_next_edges(ag::collect_next_edges(input, rois));
-    node->rois = save(rois);
-    if (node->should_compute_output(1)) {
-      node->input = save(input);
-    }
-    node->spatial_scale = spatial_scale;
-    node->pooled_height = pooled_height;
-    node->pooled_width = pooled_width;
-    node->sampling_ratio = sampling_ratio;
-    node->aligned = aligned;
+node_ptr<MeanNode> mean_node(const Tensor& input, const Tensor& boxes, const MeanCall& call) {
+  auto node = new_node<MeanNode>();
+  node->set_next_edges(ag::collect_next_edges(input, boxes));
+  node->boxes = save(boxes);
+  if (node->should_compute_output(1)) {
+    node->input = save(input);
   }
-  Tensor output = redispatch(roi_align_op(), keys, input, rois, spatial_scale, pooled_height,
-      pooled_width, sampling_ratio, aligned);
-  if (node) {  // after the op has checked that `input` has four dimensions
-    node->batch_size = input.sym_size(0);
-    node->channels = input.sym_size(1);
-    node->height = input.sym_size(2);
-    node->width = input.sym_size(3);
+  node->input_size = input.sym_sizes().vec();
+  node->op = call.op;
+  node->options = call.options;
+  return node;
+}
+
+Tensor mean_tangent(const Tensor& input, const Tensor& boxes, const MeanCall& call) {
+  const Tensor& input_tangent = input._fw_grad(/*level=*/0);
+  const Tensor& boxes_tangent = boxes._fw_grad(/*level=*/0);
+  Tensor tangent;
+  if (input_tangent.defined()) {
+    tangent =
+        mean_op().call(input_tangent, boxes._fw_primal(0), call.output_size, call.op, call.options);
+  }
+  if (boxes_tangent.defined()) {
+    const Tensor moved = mean_jvp_boxes_op().call(input._fw_primal(0), boxes._fw_primal(0),
+        boxes_tangent, call.output_size, call.op, call.options);
+    tangent = tangent.defined() ? tangent + moved : moved;
+  }
+  return tangent;
+}
+
+// Output of `forward`, an average-type operator below autograd, with its graph and tangent.
+template <typename Forward>
+Tensor mean_autograd(
+    const Tensor& input, const Tensor& boxes, const MeanCall& call, Forward&& forward) {
+  node_ptr<MeanNode> node;
+  if (ag::compute_requires_grad(input, boxes)) {
+    node = mean_node(input, boxes, call);
+  }
+  Tensor output = below_autograd(forward);
+  if (node) {
     ag::set_history(output, node);
   }
-  const Tensor& input_tangent = input._fw_grad(/*level=*/0);
-  const Tensor& rois_tangent = rois._fw_grad(/*level=*/0);
-  if (input_tangent.defined() || rois_tangent.defined()) {
-    const Tensor input_primal = input._fw_primal(0), rois_primal = rois._fw_primal(0);
-    Tensor tangent;
-    if (input_tangent.defined()) {
-      tangent = roi_align_op().call(input_tangent, rois_primal, spatial_scale, pooled_height,
-          pooled_width, sampling_ratio, aligned);
-    }
-    if (rois_tangent.defined()) {
-      const Tensor moved = roi_align_jvp_rois_op().call(input_primal, rois_primal, rois_tangent,
-          spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
-      tangent = tangent.defined() ? tangent + moved : moved;
-    }
+  const Tensor tangent = mean_tangent(input, boxes, call);
+  if (tangent.defined()) {
     output._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
   }
   return output;
 }
 
-struct RoiAlignBackwardNode : OpNode<RoiAlignBackwardNode, 2> {
-  static constexpr const char* kName = "RoiAlignBackwardBackward";
+Tensor mean(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
+    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options) {
+  return mean_autograd(input, boxes, unpack(output_size, op, options), [&] {
+    return mean_op().redispatch(
+        keys & c10::after_autograd_keyset, input, boxes, output_size, op, options);
+  });
+}
 
-  ag::SavedVariable rois;
-  double spatial_scale = 1;
-  SymInt pooled_height, pooled_width;
-  int64_t sampling_ratio = 0;
-  bool aligned = false;
+template <typename Op, typename Pack = decltype(Op::pack)>
+struct Autograd;
+
+template <typename Op, typename... Options>
+struct Autograd<Op, MeanCall(Options...)> {
+  static Tensor kernel(
+      c10::DispatchKeySet keys, const Tensor& input, const Tensor& rois, Options... options) {
+    return mean_autograd(input, rois, Op::pack(options...), [&] {
+      return MeanOp<Op>::handle().redispatch(
+          keys & c10::after_autograd_keyset, input, rois, options...);
+    });
+  }
+};
+
+void check_no_second_derivative(bool wanted, const std::string& op) {
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      !wanted, op, ": second derivatives by `boxes` are not implemented. Detach the boxes.");
+}
+
+struct MeanBackwardNode : OpNode<MeanBackwardNode, 2> {
+  static constexpr const char* kName = "RoiMeanBackwardBackward";
+
+  ag::SavedVariable boxes;
+  Sizes output_size;
+  std::string op;
+  Options options;
 
   auto fields() {
-    return std::tie(rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
+    return std::tie(boxes, output_size, op, options);
   }
 
-  static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& rois,
-      double spatial_scale, const SymInt& pooled_height, const SymInt& pooled_width,
-      int64_t sampling_ratio, bool aligned) {
-    TORCH_CHECK_NOT_IMPLEMENTED(!need[1],
-        "roi_align: second derivatives by `boxes` are not implemented. Detach the boxes.");
+  static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& boxes,
+      const Sizes& output_size, const std::string& op, const Options& options) {
+    check_no_second_derivative(need[1], op);
     ag::variable_list result(2);
     if (grads[0].defined() && need[0]) {
-      result[0] = roi_align_op().call(
-          grads[0], rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned);
+      result[0] = mean_op().call(grads[0], boxes, output_size, op, options);
     }
     return result;
   }
 };
 
-Tensor roi_align_backward_autograd(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& rois,
-    double spatial_scale, SymInt pooled_height, SymInt pooled_width, SymInt batch_size,
-    SymInt channels, SymInt height, SymInt width, int64_t sampling_ratio, bool aligned) {
-  node_ptr<RoiAlignBackwardNode> node;
-  if (ag::compute_requires_grad(grad, rois)) {
-    node = new_node<RoiAlignBackwardNode>();
-    node->set_next_edges(ag::collect_next_edges(grad, rois));
-    node->rois = save(rois);
-    node->spatial_scale = spatial_scale;
-    node->pooled_height = pooled_height;
-    node->pooled_width = pooled_width;
-    node->sampling_ratio = sampling_ratio;
-    node->aligned = aligned;
-  }
-  Tensor grad_input = redispatch(roi_align_backward_op(), keys, grad, rois, spatial_scale,
-      pooled_height, pooled_width, batch_size, channels, height, width, sampling_ratio, aligned);
-  if (node) {
+Tensor mean_backward(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& boxes,
+    c10::SymIntArrayRef input_size, std::string_view op, at::ArrayRef<double> options) {
+  const Tensor& grad_tangent = grad._fw_grad(/*level=*/0);
+  check_no_second_derivative(boxes._fw_grad(/*level=*/0).defined(), std::string(op));
+  Tensor grad_input = below_autograd([&] {
+    return mean_backward_op().redispatch(
+        keys & c10::after_autograd_keyset, grad, boxes, input_size, op, options);
+  });
+  if (ag::compute_requires_grad(grad, boxes)) {
+    auto node = new_node<MeanBackwardNode>();
+    node->set_next_edges(ag::collect_next_edges(grad, boxes));
+    node->boxes = save(boxes);
+    node->output_size = grad.sym_sizes().slice(2).vec();
+    node->op = std::string(op);
+    node->options = options.vec();
     ag::set_history(grad_input, node);
   }
-  TORCH_CHECK_NOT_IMPLEMENTED(!rois._fw_grad(/*level=*/0).defined(),
-      "roi_align: second derivatives by `boxes` are not implemented. Detach the boxes.");
-  const Tensor& grad_tangent = grad._fw_grad(/*level=*/0);
   if (grad_tangent.defined()) {
-    grad_input._set_fw_grad(
-        roi_align_backward_op().call(grad_tangent, rois._fw_primal(0), spatial_scale, pooled_height,
-            pooled_width, batch_size, channels, height, width, sampling_ratio, aligned),
+    grad_input._set_fw_grad(mean_backward_op().call(grad_tangent, boxes, input_size, op, options),
         /*level=*/0, /*is_inplace_op=*/false);
   }
   return grad_input;
@@ -163,11 +165,12 @@ Tensor roi_align_backward_autograd(c10::DispatchKeySet keys, const Tensor& grad,
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Autograd, m) {
-  m.impl("roi_align", TORCH_FN(roi_align_autograd));
-  m.impl("_roi_align_backward", TORCH_FN(roi_align_backward_autograd));
-  // First-order ops: differentiating them raises by name, and composes with torch.func.
-  m.impl("_roi_align_backward_rois", torch::autograd::autogradNotImplementedFallback());
-  m.impl("_roi_align_jvp_rois", torch::autograd::autogradNotImplementedFallback());
+  m.impl("roi_align", TORCH_FN(Autograd<RoiAlign>::kernel));
+  m.impl("_mean", TORCH_FN(mean));
+  m.impl("_mean_backward", TORCH_FN(mean_backward));
+  // First-order operators: differentiating them raises by name, and composes with torch.func.
+  m.impl("_mean_backward_boxes", torch::autograd::autogradNotImplementedFallback());
+  m.impl("_mean_jvp_boxes", torch::autograd::autogradNotImplementedFallback());
 }
 
 }  // namespace roiops

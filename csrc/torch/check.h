@@ -2,33 +2,25 @@
 // symbolic. Every message reads: op: `argument` must ..., but got <value>.
 #pragma once
 
-#include <ATen/ATen.h>
-
-#include "torch/ops.h"
+#include "core/sampling.h"
+#include "torch/mean_op.h"
 
 namespace roiops {
 
-// Feature maps [N, C, H, W] and boxes [K, 5] of floating dtypes on one device.
-void check_input_and_boxes(const char* op, const at::Tensor& input, const at::Tensor& rois);
+// The options of a sampling op, from a checked call.
+SamplingOptions sampling_options(const MeanCall& call);
 
-void check_args(const char* op, const RoiAlignArgs<c10::SymInt>& args);
+// A derivative's call: the output size is that of `grad`, which must have four dimensions.
+MeanCall unpack_grad(const Tensor& grad, std::string_view op, at::ArrayRef<double> options);
 
-// grad must have shape [K, C, PH, PW].
-void check_grad(const char* op, const at::Tensor& grad, const at::Tensor& rois,
-    const c10::SymInt& channels, const RoiAlignArgs<c10::SymInt>& args);
-
-// The forward's result: [K, C, PH, PW] in the dtype and memory format of `input`.
-at::Tensor new_output(
-    const at::Tensor& input, const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args);
-
-// Checks of the whole call; each returns an uninitialised result.
-at::Tensor prepare_roi_align(const char* op, const at::Tensor& input, const at::Tensor& rois,
-    const RoiAlignArgs<c10::SymInt>& args);
-at::Tensor prepare_roi_align_backward(const char* op, const at::Tensor& grad,
-    const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args, c10::SymIntArrayRef input_size);
-at::Tensor prepare_roi_align_backward_rois(const char* op, const at::Tensor& grad,
-    const at::Tensor& input, const at::Tensor& rois, const RoiAlignArgs<c10::SymInt>& args);
-at::Tensor prepare_roi_align_jvp_rois(const char* op, const at::Tensor& input,
-    const at::Tensor& rois, const at::Tensor& tangent, const RoiAlignArgs<c10::SymInt>& args);
+// Each checks a whole call and returns its result, uninitialised. What only the data can tell (the
+// boxes' image numbers) is left to the kernel.
+Tensor prepare_mean(const Tensor& input, const Tensor& boxes, const MeanCall& call);
+Tensor prepare_mean_backward(
+    const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size, const MeanCall& call);
+Tensor prepare_mean_backward_boxes(
+    const Tensor& grad, const Tensor& input, const Tensor& boxes, const MeanCall& call);
+Tensor prepare_mean_jvp_boxes(
+    const Tensor& input, const Tensor& boxes, const Tensor& tangent, const MeanCall& call);
 
 }  // namespace roiops

@@ -11,7 +11,6 @@
 namespace roiops {
 namespace {
 
-using at::Tensor;
 using cpu::Accumulator;
 using cpu::RoiList;
 using cpu::TapPlan;
@@ -26,15 +25,15 @@ struct Boxes {
   RoiList list;
 };
 
-Boxes read_boxes(const char* op, const Tensor& rois, int64_t images) {
-  const Tensor rows = rois.to(at::kDouble).contiguous();
+Boxes read_boxes(const MeanCall& call, const Tensor& boxes, int64_t images) {
+  const Tensor rows = boxes.to(at::kDouble).contiguous();
   RoiList list{rows.const_data_ptr<double>(), rows.size(1), {}};
   list.image.reserve(rows.size(0));
   for (int64_t i = 0; i < rows.size(0); ++i) {
     const double image = std::trunc(list.row(i)[0]);
     // Written as "not inside" because NaN fails every comparison.
     if (!(image >= 0 && image < static_cast<double>(images))) {
-      TORCH_CHECK_INDEX(false, op, ": `boxes` must name images in [0, ", images, "), but got ",
+      TORCH_CHECK_INDEX(false, call.op, ": `boxes` must name images in [0, ", images, "), but got ",
           list.row(i)[0], " in row ", i, ".");
     }
     list.image.push_back(static_cast<int64_t>(image));
@@ -68,177 +67,158 @@ View<S> write(const Tensor& t) {
 }
 
 // Inside a plane of pixels or bins, indices are 32 bits wide.
-void check_plane(const char* op, const char* name, int64_t height, int64_t width) {
+void check_area(const std::string& op, const char* name, int64_t height, int64_t width) {
   constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
   TORCH_CHECK(height == 0 || (height <= kMax && width <= kMax / height), op, ": the area of `",
       name, "` must be at most ", kMax, ", but got ", height, " * ", width, ".");
 }
 
-void check_planes(
-    const char* op, int64_t height, int64_t width, int64_t pooled_height, int64_t pooled_width) {
-  check_plane(op, "input", height, width);
-  check_plane(op, "output_size", pooled_height, pooled_width);
+void check_areas(const MeanCall& call, int64_t height, int64_t width) {
+  check_area(call.op, "input", height, width);
+  check_area(
+      call.op, "output_size", call.output_size[0].expect_int(), call.output_size[1].expect_int());
 }
 
-// The listers of one op's taps for geometry in float and in double.
-struct RoiAlignTaps {
-  RoiAlignArgs<int64_t> args;
-  int64_t height, width;
-
-  template <typename T>
-  cpu::SeparableTaps<RoiAlignGeometry<T>> of() const {
-    const auto ratio = static_cast<int32_t>(std::max<int64_t>(args.sampling_ratio, 0));
-    return cpu::SeparableTaps<RoiAlignGeometry<T>>({{args.spatial_scale, ratio, args.aligned},
-        static_cast<int32_t>(height), static_cast<int32_t>(width),
-        static_cast<int32_t>(args.pooled_height), static_cast<int32_t>(args.pooled_width)});
-  }
+struct MapSize {
+  int32_t height, width;
 };
 
-template <typename Op>
-Tensor mean_forward(const Op& op, const RoiList& rois, const Tensor& input, const Tensor& output) {
+MapSize map_size(const Tensor& map) {
+  return {static_cast<int32_t>(map.size(2)), static_cast<int32_t>(map.size(3))};
+}
+
+// Calls body with the tap lister of the call's operator, for geometry in T.
+template <typename T, typename Body>
+void with_taps(const MeanCall& call, const MapSize& size, Body&& body) {
+  const auto bin = [&](size_t d) { return static_cast<int32_t>(call.output_size[d].expect_int()); };
+  body(cpu::SeparableTaps<RoiAlignGeometry<T>>(
+      {sampling_options(call), size.height, size.width, bin(0), bin(1)}));
+}
+
+// out = A' in, with A' the taps' entries that weight(tap, roi) picks, in the geometry's type.
+template <typename S, typename Weight>
+void gather(const MeanCall& call, const RoiList& rois, const Tensor& input, const Tensor& output,
+    Weight&& weight) {
   const Tensor in = with_item_stride(input);
-  ROIOPS_DISPATCH(in.scalar_type(), "mean_forward", [&] {
-    using T = Accumulator<scalar_t>;
-    TapPlan(op.template of<T>(), rois)
-        .for_each_chunk([](const auto& tap, int64_t) { return tap.weight(); },
-            [&](const auto& chunk) {
-              cpu::gather_chunk(chunk, read<scalar_t>(in), write<scalar_t>(output));
-            });
+  with_taps<Accumulator<S>>(call, map_size(in), [&](const auto& taps) {
+    TapPlan(taps, rois).for_each_chunk(weight, [&](const auto& chunk) {
+      cpu::gather_chunk(chunk, read<S>(in), write<S>(output));
+    });
+  });
+}
+
+Tensor mean(const Tensor& input, const Tensor& boxes, const MeanCall& call) {
+  const Tensor output = prepare_mean(input, boxes, call);
+  const Boxes rois = read_boxes(call, boxes, input.size(0));
+  check_areas(call, input.size(2), input.size(3));
+  if (output.numel() == 0) {
+    return output;
+  }
+  ROIOPS_DISPATCH(input.scalar_type(), "mean", [&] {
+    gather<scalar_t>(
+        call, rois.list, input, output, [](const auto& tap, int64_t) { return tap.weight(); });
   });
   return output;
 }
 
 // The derivative of the output when each box moves by its row of `tangent`.
-template <typename Op>
-Tensor mean_jvp_boxes(const Op& op, const RoiList& rois, const Tensor& input, const Tensor& tangent,
-    const Tensor& output) {
-  const Tensor in = with_item_stride(input);
-  ROIOPS_DISPATCH(in.scalar_type(), "mean_jvp_boxes", [&] {
+Tensor mean_jvp_boxes(
+    const Tensor& input, const Tensor& boxes, const Tensor& tangent, const MeanCall& call) {
+  const Tensor output = prepare_mean_jvp_boxes(input, boxes, tangent, call);
+  const Boxes rois = read_boxes(call, boxes, input.size(0));
+  check_areas(call, input.size(2), input.size(3));
+  if (output.numel() == 0) {
+    return output;
+  }
+  ROIOPS_DISPATCH(input.scalar_type(), "mean_jvp_boxes", [&] {
     using T = Accumulator<scalar_t>;
     const Tensor moves = tangent.to(c10::CppTypeToScalarType<T>::value).contiguous();
     const T* const move = moves.const_data_ptr<T>();
-    TapPlan(op.template of<T>(), rois)
-        .for_each_chunk([&](const auto& tap,
-                            int64_t roi) { return tap.tangent(move + roi * rois.columns + 1); },
-            [&](const auto& chunk) {
-              cpu::gather_chunk(chunk, read<scalar_t>(in), write<scalar_t>(output));
-            });
+    gather<scalar_t>(call, rois.list, input, output, [&](const auto& tap, int64_t roi) {
+      return tap.tangent(move + roi * rois.list.columns + 1);
+    });
   });
   return output;
 }
 
-template <typename Op>
 Tensor mean_backward(
-    const Op& op, const RoiList& rois, const Tensor& grad, const Tensor& grad_input) {
-  const Tensor g = with_item_stride(grad);
+    const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size, const MeanCall& call) {
+  const Tensor grad_input = prepare_mean_backward(grad, boxes, input_size, call);
+  const Boxes rois = read_boxes(call, boxes, grad_input.size(0));
+  check_areas(call, grad_input.size(2), grad_input.size(3));
   grad_input.zero_();
+  if (grad_input.numel() == 0 || grad.numel() == 0) {
+    return grad_input;
+  }
+  const Tensor g = with_item_stride(grad);
   ROIOPS_DISPATCH(g.scalar_type(), "mean_backward", [&] {
     using T = Accumulator<scalar_t>;
-    const TapPlan plan(op.template of<T>(), rois);
-    const auto scatter = [&](auto view) {
-      plan.for_each_chunk([](const auto& tap, int64_t) { return tap.weight(); },
-          [&](const auto& chunk) { cpu::scatter_chunk(chunk, read<scalar_t>(g), view); });
-    };
-    if (plan.chunks() == 1 || std::is_same_v<scalar_t, T>) {
-      scatter(write<scalar_t>(grad_input));
-    } else {  // sums that grow over several chunks are rounded once, at the end
-      const Tensor sums = at::zeros_like(
-          grad_input, grad_input.options().dtype(c10::CppTypeToScalarType<T>::value));
-      scatter(write<T>(sums));
-      grad_input.copy_(sums);
-    }
+    with_taps<T>(call, map_size(grad_input), [&](const auto& taps) {
+      const TapPlan plan(taps, rois.list);
+      const auto scatter = [&](auto view) {
+        plan.for_each_chunk([](const auto& tap, int64_t) { return tap.weight(); },
+            [&](const auto& chunk) { cpu::scatter_chunk(chunk, read<scalar_t>(g), view); });
+      };
+      if (plan.chunks() == 1 || std::is_same_v<scalar_t, T>) {
+        scatter(write<scalar_t>(grad_input));
+      } else {  // sums that grow over several chunks are rounded once, at the end
+        const Tensor sums = at::zeros_like(
+            grad_input, grad_input.options().dtype(c10::CppTypeToScalarType<T>::value));
+        scatter(write<T>(sums));
+        grad_input.copy_(sums);
+      }
+    });
   });
   return grad_input;
 }
 
-template <typename Op>
-Tensor mean_backward_boxes(const Op& op, const Boxes& boxes, const Tensor& grad,
-    const Tensor& input, const Tensor& grad_boxes) {
+Tensor mean_backward_boxes(
+    const Tensor& grad, const Tensor& input, const Tensor& boxes, const MeanCall& call) {
+  const Tensor grad_boxes = prepare_mean_backward_boxes(grad, input, boxes, call);
+  const Boxes rois = read_boxes(call, boxes, input.size(0));
+  check_areas(call, input.size(2), input.size(3));
+  if (grad.numel() == 0) {
+    return grad_boxes.zero_();
+  }
   const Tensor g = with_item_stride(grad), in = with_item_stride(input);
-  const Tensor sums = at::empty_like(boxes.rows);
+  const Tensor sums = at::empty_like(rois.rows);
   ROIOPS_DISPATCH(in.scalar_type(), "mean_backward_boxes", [&] {
-    using T = Accumulator<scalar_t>;
-    cpu::box_gradient(op.template of<T>(), boxes.list, read<scalar_t>(g), read<scalar_t>(in),
-        sums.mutable_data_ptr<double>());
+    with_taps<Accumulator<scalar_t>>(call, map_size(in), [&](const auto& taps) {
+      cpu::box_gradient(
+          taps, rois.list, read<scalar_t>(g), read<scalar_t>(in), sums.mutable_data_ptr<double>());
+    });
   });
   return grad_boxes.copy_(sums);
 }
 
-Tensor roi_align_cpu(const Tensor& input, const Tensor& rois, double spatial_scale,
-    int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio, bool aligned) {
-  const char* const op = "roi_align";
-  const Tensor output = prepare_roi_align(
-      op, input, rois, {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
-  const Boxes boxes = read_boxes(op, rois, input.size(0));
-  check_planes(op, input.size(2), input.size(3), pooled_height, pooled_width);
-  if (output.numel() == 0) {
-    return output;
-  }
-  return mean_forward(
-      RoiAlignTaps{{spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned},
-          input.size(2), input.size(3)},
-      boxes.list, input, output);
+Tensor mean_cpu(const Tensor& input, const Tensor& boxes, c10::SymIntArrayRef output_size,
+    std::string_view op, at::ArrayRef<double> options) {
+  return mean(input, boxes, unpack(output_size, op, options));
 }
 
-Tensor roi_align_backward_cpu(const Tensor& grad, const Tensor& rois, double spatial_scale,
-    int64_t pooled_height, int64_t pooled_width, int64_t batch_size, int64_t channels,
-    int64_t height, int64_t width, int64_t sampling_ratio, bool aligned) {
-  const char* const op = "_roi_align_backward";
-  const c10::SymInt size[] = {batch_size, channels, height, width};
-  const Tensor grad_input = prepare_roi_align_backward(
-      op, grad, rois, {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, size);
-  const Boxes boxes = read_boxes(op, rois, batch_size);
-  check_planes(op, height, width, pooled_height, pooled_width);
-  if (grad_input.numel() == 0 || grad.numel() == 0) {
-    return grad_input.zero_();
-  }
-  return mean_backward(
-      RoiAlignTaps{
-          {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, height, width},
-      boxes.list, grad, grad_input);
+Tensor mean_backward_cpu(const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size,
+    std::string_view op, at::ArrayRef<double> options) {
+  return mean_backward(grad, boxes, input_size, unpack_grad(grad, op, options));
 }
 
-Tensor roi_align_backward_rois_cpu(const Tensor& grad, const Tensor& input, const Tensor& rois,
-    double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio,
-    bool aligned) {
-  const char* const op = "_roi_align_backward_rois";
-  const Tensor grad_rois = prepare_roi_align_backward_rois(
-      op, grad, input, rois, {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
-  const Boxes boxes = read_boxes(op, rois, input.size(0));
-  check_planes(op, input.size(2), input.size(3), pooled_height, pooled_width);
-  if (grad.numel() == 0) {
-    return grad_rois.zero_();
-  }
-  return mean_backward_boxes(
-      RoiAlignTaps{{spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned},
-          input.size(2), input.size(3)},
-      boxes, grad, input, grad_rois);
+Tensor mean_backward_boxes_cpu(const Tensor& grad, const Tensor& input, const Tensor& boxes,
+    std::string_view op, at::ArrayRef<double> options) {
+  return mean_backward_boxes(grad, input, boxes, unpack_grad(grad, op, options));
 }
 
-Tensor roi_align_jvp_rois_cpu(const Tensor& input, const Tensor& rois, const Tensor& tangent,
-    double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio,
-    bool aligned) {
-  const char* const op = "_roi_align_jvp_rois";
-  const Tensor output = prepare_roi_align_jvp_rois(op, input, rois, tangent,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
-  const Boxes boxes = read_boxes(op, rois, input.size(0));
-  check_planes(op, input.size(2), input.size(3), pooled_height, pooled_width);
-  if (output.numel() == 0) {
-    return output;
-  }
-  return mean_jvp_boxes(
-      RoiAlignTaps{{spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned},
-          input.size(2), input.size(3)},
-      boxes.list, input, tangent, output);
+Tensor mean_jvp_boxes_cpu(const Tensor& input, const Tensor& boxes, const Tensor& tangent,
+    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options) {
+  return mean_jvp_boxes(input, boxes, tangent, unpack(output_size, op, options));
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, CPU, m) {
-  m.impl("roi_align", TORCH_FN(roi_align_cpu));
-  m.impl("_roi_align_backward", TORCH_FN(roi_align_backward_cpu));
-  m.impl("_roi_align_backward_rois", TORCH_FN(roi_align_backward_rois_cpu));
-  m.impl("_roi_align_jvp_rois", TORCH_FN(roi_align_jvp_rois_cpu));
+  m.impl("roi_align", TORCH_FN(MeanOp<RoiAlign>::kernel<mean>));
+  m.impl("_mean", TORCH_FN(mean_cpu));
+  m.impl("_mean_backward", TORCH_FN(mean_backward_cpu));
+  m.impl("_mean_backward_boxes", TORCH_FN(mean_backward_boxes_cpu));
+  m.impl("_mean_jvp_boxes", TORCH_FN(mean_jvp_boxes_cpu));
 }
 
 }  // namespace roiops

@@ -6,43 +6,34 @@
 namespace roiops {
 namespace {
 
-using c10::SymInt;
-
-at::Tensor roi_align_meta(const at::Tensor& input, const at::Tensor& rois, double spatial_scale,
-    SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned) {
-  return prepare_roi_align("roi_align", input, rois,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
+Tensor mean_meta(const Tensor& input, const Tensor& boxes, c10::SymIntArrayRef output_size,
+    std::string_view op, at::ArrayRef<double> options) {
+  return prepare_mean(input, boxes, unpack(output_size, op, options));
 }
 
-at::Tensor roi_align_backward_meta(const at::Tensor& grad, const at::Tensor& rois,
-    double spatial_scale, SymInt pooled_height, SymInt pooled_width, SymInt batch_size,
-    SymInt channels, SymInt height, SymInt width, int64_t sampling_ratio, bool aligned) {
-  const SymInt size[] = {batch_size, channels, height, width};
-  return prepare_roi_align_backward("_roi_align_backward", grad, rois,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned}, size);
+Tensor mean_backward_meta(const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size,
+    std::string_view op, at::ArrayRef<double> options) {
+  return prepare_mean_backward(grad, boxes, input_size, unpack_grad(grad, op, options));
 }
 
-at::Tensor roi_align_backward_rois_meta(const at::Tensor& grad, const at::Tensor& input,
-    const at::Tensor& rois, double spatial_scale, SymInt pooled_height, SymInt pooled_width,
-    int64_t sampling_ratio, bool aligned) {
-  return prepare_roi_align_backward_rois("_roi_align_backward_rois", grad, input, rois,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
+Tensor mean_backward_boxes_meta(const Tensor& grad, const Tensor& input, const Tensor& boxes,
+    std::string_view op, at::ArrayRef<double> options) {
+  return prepare_mean_backward_boxes(grad, input, boxes, unpack_grad(grad, op, options));
 }
 
-at::Tensor roi_align_jvp_rois_meta(const at::Tensor& input, const at::Tensor& rois,
-    const at::Tensor& tangent, double spatial_scale, SymInt pooled_height, SymInt pooled_width,
-    int64_t sampling_ratio, bool aligned) {
-  return prepare_roi_align_jvp_rois("_roi_align_jvp_rois", input, rois, tangent,
-      {spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned});
+Tensor mean_jvp_boxes_meta(const Tensor& input, const Tensor& boxes, const Tensor& tangent,
+    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options) {
+  return prepare_mean_jvp_boxes(input, boxes, tangent, unpack(output_size, op, options));
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Meta, m) {
-  m.impl("roi_align", TORCH_FN(roi_align_meta));
-  m.impl("_roi_align_backward", TORCH_FN(roi_align_backward_meta));
-  m.impl("_roi_align_backward_rois", TORCH_FN(roi_align_backward_rois_meta));
-  m.impl("_roi_align_jvp_rois", TORCH_FN(roi_align_jvp_rois_meta));
+  m.impl("roi_align", TORCH_FN(MeanOp<RoiAlign>::kernel<prepare_mean>));
+  m.impl("_mean", TORCH_FN(mean_meta));
+  m.impl("_mean_backward", TORCH_FN(mean_backward_meta));
+  m.impl("_mean_backward_boxes", TORCH_FN(mean_backward_boxes_meta));
+  m.impl("_mean_jvp_boxes", TORCH_FN(mean_jvp_boxes_meta));
 }
 
 }  // namespace roiops

@@ -29,6 +29,17 @@ auto new_node() {
 template <typename T>
 using node_ptr = decltype(new_node<T>());
 
+inline ag::SavedVariable save(const at::Tensor& tensor) {
+  return ag::SavedVariable(tensor, /*is_output=*/false);
+}
+
+// Calls forward() with the autograd keys, which have been dealt with, switched off.
+template <typename Forward>
+at::Tensor below_autograd(Forward&& forward) {
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return forward();
+}
+
 // A saved field as backward sees it: the tensor of a SavedVariable, any other value as it is.
 inline at::Tensor value(const ag::SavedVariable& field) {
   return field.unpack();
