@@ -1,0 +1,154 @@
+"""A C++ program without Python runs saved models, from the Python package and from an install."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import roiops
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+import deploy
+from region_features import RegionFeatures
+
+
+def build_directory() -> Path:
+    """Where setup.py built the library, or ROIOPS_BUILD_DIR."""
+    default = ROOT / "build" / f"torch-{torch.__version__}"
+    directory = Path(os.environ.get("ROIOPS_BUILD_DIR", default))
+    assert (directory / "CMakeCache.txt").exists(), f"no CMake build of roiops in {directory}"
+    return directory
+
+
+@pytest.fixture(scope="module")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved_models")
+    image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(7))
+    rois = torch.tensor(
+        [[0, 8, 8, 40, 56], [0, 0, 0, 128, 96], [0, -9, 60, 30, 99.5], [0, 3, 3, 120, 9]]
+    )
+    model = RegionFeatures(crop_size=24).eval()
+    deploy.save_reference(model, image, rois, folder)
+    deploy.save_torchscript(model, folder)
+    deploy.save_exported(model, image, rois[:3], folder)  # fewer boxes than the programs run on
+    deploy.save_aotinductor(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["python_package", "cmake_install"])
+def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What find_package(roiops) is given."""
+    if request.param == "python_package":
+        return Path(roiops.cmake_prefix_path)
+    prefix = tmp_path_factory.mktemp("cmake_install")
+    deploy.run_command("cmake", "--install", build_directory(), "--prefix", prefix)
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def programs(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Release: without optimization every program calls libc10, and the linker cannot drop it.
+    return deploy.build_consumer(tmp_path_factory.mktemp("programs"), "Release", str(prefix))
+
+
+def names(comparisons: list[deploy.Comparison]) -> list[tuple[str, str]]:
+    return [(c.path, c.quantity) for c in comparisons]
+
+
+def test_reloaded_models_agree_with_eager(saved_models: Path) -> None:
+    comparisons = deploy.run_in_python(saved_models)
+    assert names(comparisons) == [
+        ("TorchScript", "features"),
+        ("TorchScript", "crops"),
+        ("torch.export", "features"),
+        ("torch.export", "crops"),
+        ("AOTInductor", "features"),
+        ("AOTInductor", "crops"),
+    ]
+    assert [c for c in comparisons if not c.agrees] == []
+
+
+def test_cpp_program_agrees_with_eager(programs: Path, saved_models: Path) -> None:
+    comparisons = deploy.run_consumer(programs, saved_models)
+    assert names(comparisons) == [
+        ("roiops::roi_align", "features"),
+        ("roiops::roi_align", "crops"),
+        ("roiops::roi_align", "d map"),
+        ("roiops::roi_align", "d rois"),
+        ("TorchScript", "features"),
+        ("TorchScript", "crops"),
+        ("AOTInductor", "features"),
+        ("AOTInductor", "crops"),
+    ]
+    assert [c for c in comparisons if not c.agrees] == []
+
+
+@pytest.mark.parametrize("error", [1e-4, float("nan")])
+def test_cpp_program_notices_a_difference(
+    programs: Path, saved_models: Path, tmp_path: Path, error: float
+) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(saved_models, folder)
+    reference = torch.load(folder / deploy.REFERENCE)
+    reference["crops"][0, 0, 0, 0] += error
+    torch.save(reference, folder / deploy.REFERENCE)
+    comparisons = deploy.run_consumer(programs, folder)
+    assert {c.quantity for c in comparisons if not c.agrees} == {"crops"}
+
+
+def test_cpp_program_names_a_missing_file(programs: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"there is no file .*reference\.pt"):
+        deploy.run_consumer(programs, tmp_path)
+
+
+def test_linking_alone_registers_the_operators(programs: Path) -> None:
+    assert deploy.run_command(programs / "link_only") == "roiops::roi_align is registered\n"
+
+
+@pytest.mark.parametrize("program", ["consumer", "link_only"])
+def test_program_loads_roiops_from_the_prefix_and_no_python(
+    programs: Path, prefix: Path, program: str
+) -> None:
+    libraries = deploy.run_command("ldd", programs / program)
+    assert str(prefix / "lib" / "libroiops.so") in libraries
+    assert "not found" not in libraries
+    assert "python" not in "".join(line.split("=>")[0] for line in libraries.splitlines())
+
+
+def test_library_has_no_python_symbol(prefix: Path) -> None:
+    undefined = deploy.run_command(
+        "nm", "-D", "--undefined-only", "--format=just-symbols", prefix / "lib" / "libroiops.so"
+    ).split()
+    assert len(undefined) > 10
+    assert [symbol for symbol in undefined if symbol.lstrip("_").startswith("Py")] == []
+
+
+def test_config_refuses_another_torch(prefix: Path, tmp_path: Path) -> None:
+    (tmp_path / "TorchConfig.cmake").write_text(
+        'set(Torch_FOUND TRUE)\nset(Torch_VERSION "1.13.0")'
+    )
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.18)\n"
+        "project(refused LANGUAGES NONE)\n"
+        "find_package(roiops REQUIRED)\n"
+    )
+    command = ["cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DTorch_DIR={tmp_path}"]
+    done = subprocess.run(
+        [*command, f"-DCMAKE_PREFIX_PATH={prefix}"],
+        env=deploy.tool_environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    message = " ".join(done.stderr.split())  # CMake breaks lines
+    assert f"roiops was built against torch {torch.__version__.split('+')[0]}" in message
+    assert "but found 1.13.0" in message

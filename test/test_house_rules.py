@@ -1,0 +1,135 @@
+"""Rules of the repository that a script can check (CONTRIBUTING.md)."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import roiops
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+CODE = sorted(
+    p
+    for d in ("csrc", "roiops", "test", "examples", "benchmark")
+    for p in (ROOT / d).rglob("*")
+    if p.suffix in (".cpp", ".h", ".cu", ".cuh", ".py")
+    and "include" not in p.relative_to(ROOT / d).parts
+)
+
+
+def matches(pattern: str, files: list[Path]) -> list[str]:
+    found = []
+    for file in files:
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if re.search(pattern, line):
+                found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
+    return found
+
+
+def sources(*folders: str) -> list[Path]:
+    return [p for p in CODE if any(p.is_relative_to(CSRC / f) for f in folders)]
+
+
+def test_core_includes_only_std_and_itself():
+    includes = matches(r"#include", sources("core"))
+    allowed = r"#include (<[a-z_]+>|<c10/macros/Macros\.h>|\"core/)"
+    assert includes
+    assert [line for line in includes if not re.search(allowed, line)] == []
+
+
+def test_coordinates_are_rounded_only_in_core():
+    assert matches(r"\b(floor|ceil|round|lround)\(", sources("cpu", "torch", "roiops")) == []
+
+
+def test_the_cpu_engine_knows_no_aten():
+    assert matches(r"#include <(ATen|torch)/", sources("cpu", "core")) == []
+
+
+def test_no_python_and_no_autograd_shortcut_in_the_library():
+    assert (
+        matches(
+            r"torch/extension\.h|torch/torch\.h|torch::autograd::Function",
+            sources("torch", "cpu", "core", "roiops"),
+        )
+        == []
+    )
+    assert (
+        matches(
+            r"register_autograd|register_fake|autograd\.Function",
+            sorted((ROOT / "roiops").glob("*.py")),
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("name", ["meta.cpp", "check.cpp"])
+def test_sizes_stay_symbolic_in(name):
+    assert matches(r"\.(size|sizes|numel|stride)\(", [CSRC / "torch" / name]) == []
+
+
+def test_every_check_has_a_message_that_names_the_operator():
+    text = (CSRC / "torch" / "check.cpp").read_text()
+    checks = re.findall(r"TORCH(?:_SYM)?_CHECK\((.*?)\);", text, re.DOTALL)
+    assert checks
+    assert [c for c in checks if not re.search(r",\s*op,\s*\":", c)] == []
+
+
+def test_no_file_is_too_long():
+    long = {
+        str(p.relative_to(ROOT)): n for p in CODE if (n := len(p.read_text().split("\n"))) > 300
+    }
+    assert long == {}
+
+
+def test_nothing_is_left_open():
+    assert matches(r"TODO|FIXME|XXX", [p for p in CODE if p != Path(__file__)]) == []
+
+
+def symbols(*options: str) -> str:
+    command = ["nm", "-DC", *options, roiops.library_path]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_library_has_no_python_symbol():
+    assert re.findall(r" _*Py\w+", symbols("--undefined-only")) == []
+
+
+def test_the_library_exports_the_public_header_only():
+    own = re.findall(r" [TDB] (roiops::\S+)", symbols("--defined-only"))
+    assert {name.split("(")[0] for name in own} == {"roiops::version", "roiops::roi_align"}
+
+
+def operators() -> list[str]:
+    return sorted(s.name for s in torch._C._jit_get_all_schemas() if s.name.startswith("roiops::"))
+
+
+@pytest.mark.parametrize("name", operators())
+@pytest.mark.parametrize("key", ["CPU", "Meta", "Autograd", "FuncTorchBatched"])
+def test_every_operator_has_a_kernel_for(name, key):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
+
+
+def test_files_named_in_documents_exist():
+    missing = []
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            if not (document.parent / link).exists():
+                missing.append(f"{document.name}: {link}")
+        for name in re.findall(
+            r"`((?:csrc|test|roiops|docs|examples)/[\w./]+)`", document.read_text()
+        ):
+            if not (ROOT / name).exists():
+                missing.append(f"{document.name}: {name}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", ["README.md"])
+def test_python_snippets_run(document):
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        subprocess.run([sys.executable, "-c", snippet], check=True)
