@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.jit.annotations import BroadcastingList2
 from torch.nn.modules.utils import _pair
+from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from roiops import _library  # noqa: F401 (loads the operators)
 
@@ -72,6 +73,18 @@ def roi_align(
         IndexError: a box names an image outside ``[0, N)``.
         RuntimeError: any other wrong argument, with its name, the rule and its value.
     """
+    # Proxies of symbolic traces and tensor subclasses see this function, not what it does.
+    if has_torch_function_variadic(input, boxes):
+        return handle_torch_function(
+            roi_align,
+            (input, boxes),
+            input,
+            boxes,
+            output_size,
+            spatial_scale=spatial_scale,
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
+        )
     size = _pair(output_size)
     if len(size) != 2:
         raise RuntimeError(
@@ -83,7 +96,3 @@ def roi_align(
         input, rois, spatial_scale, size[0], size[1], sampling_ratio, aligned
     )
     return output
-
-
-# A leaf of symbolic traces: its argument handling depends on Python types.
-torch.fx.wrap("roi_align")

@@ -34,10 +34,10 @@ C10_HOST_DEVICE BilinearTaps<T> bilinear_taps(T position, int32_t pixels) {
   if (pixels <= 0 || !(position >= T(-1) && position <= T(pixels))) {
     return {};
   }
-  if (!(position < T(pixels - 1))) {
+  const T inside = position > T(0) ? position : T(0);
+  if (!(inside < T(pixels - 1))) {
     return {pixels - 1, 1, {T(1), T(0)}, T(0)};
   }
-  const T inside = position > T(0) ? position : T(0);
   const auto pixel = static_cast<int32_t>(inside);
   const T high = inside - T(pixel);
   return {pixel, 2, {T(1) - high, high}, position < T(0) ? T(0) : T(1)};

@@ -1,6 +1,5 @@
 // Autograd of the average-type operators. Each is linear in its features, so that the backward of
 // its backward, and its tangent by the features, are the operator itself.
-#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
 #include "torch/mean_op.h"
@@ -12,7 +11,7 @@ namespace {
 using Sizes = std::vector<c10::SymInt>;
 using Options = std::vector<double>;
 
-struct MeanNode : OpNode<MeanNode, 2> {
+struct MeanNode : OpNode<MeanNode> {
   static constexpr const char* kName = "RoiMeanBackward";
 
   ag::SavedVariable boxes, input;  // input only if the boxes want a gradient
@@ -24,8 +23,9 @@ struct MeanNode : OpNode<MeanNode, 2> {
     return std::tie(boxes, input, input_size, op, options);
   }
 
-  static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& boxes,
-      const Tensor& input, const Sizes& input_size, const std::string& op, const Options& options) {
+  static ag::variable_list backward(const ag::variable_list& grads, const Need& need,
+      const Tensor& boxes, const Tensor& input, const Sizes& input_size, const std::string& op,
+      const Options& options) {
     ag::variable_list result(2);
     if (!grads[0].defined()) {
       return result;
@@ -115,7 +115,7 @@ void check_no_second_derivative(bool wanted, const std::string& op) {
       !wanted, op, ": second derivatives by `boxes` are not implemented. Detach the boxes.");
 }
 
-struct MeanBackwardNode : OpNode<MeanBackwardNode, 2> {
+struct MeanBackwardNode : OpNode<MeanBackwardNode> {
   static constexpr const char* kName = "RoiMeanBackwardBackward";
 
   ag::SavedVariable boxes;
@@ -127,8 +127,9 @@ struct MeanBackwardNode : OpNode<MeanBackwardNode, 2> {
     return std::tie(boxes, output_size, op, options);
   }
 
-  static ag::variable_list backward(const ag::variable_list& grads, Need need, const Tensor& boxes,
-      const Sizes& output_size, const std::string& op, const Options& options) {
+  static ag::variable_list backward(const ag::variable_list& grads, const Need& need,
+      const Tensor& boxes, const Sizes& output_size, const std::string& op,
+      const Options& options) {
     check_no_second_derivative(need[1], op);
     ag::variable_list result(2);
     if (grads[0].defined() && need[0]) {
@@ -162,15 +163,66 @@ Tensor mean_backward(c10::DispatchKeySet keys, const Tensor& grad, const Tensor&
   return grad_input;
 }
 
+// For results that cannot be differentiated again.
+struct FirstOrderNode : OpNode<FirstOrderNode> {
+  static constexpr const char* kName = "RoiMeanFirstOrder";
+
+  std::string op;
+
+  auto fields() {
+    return std::tie(op);
+  }
+
+  static ag::variable_list backward(const ag::variable_list&, const Need&, const std::string& op) {
+    check_no_second_derivative(true, op);
+    return {};
+  }
+};
+
+template <typename Forward, typename... Tensors>
+Tensor first_order(std::string_view op, Forward&& forward, const Tensors&... tensors) {
+  check_no_second_derivative((tensors._fw_grad(/*level=*/0).defined() || ...), std::string(op));
+  Tensor output = below_autograd(forward);
+  if (ag::compute_requires_grad(tensors...)) {
+    auto node = new_node<FirstOrderNode>();
+    node->set_next_edges(ag::collect_next_edges(tensors...));
+    node->op = std::string(op);
+    ag::set_history(output, node);
+  }
+  return output;
+}
+
+Tensor mean_backward_boxes(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& input,
+    const Tensor& boxes, std::string_view op, at::ArrayRef<double> options) {
+  return first_order(
+      op,
+      [&] {
+        return mean_backward_boxes_op().redispatch(
+            keys & c10::after_autograd_keyset, grad, input, boxes, op, options);
+      },
+      grad, input, boxes);
+}
+
+Tensor mean_jvp_boxes(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
+    const Tensor& tangent, c10::SymIntArrayRef output_size, std::string_view op,
+    at::ArrayRef<double> options) {
+  return first_order(
+      op,
+      [&] {
+        return mean_jvp_boxes_op().redispatch(
+            keys & c10::after_autograd_keyset, input, boxes, tangent, output_size, op, options);
+      },
+      input, boxes, tangent);
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Autograd, m) {
   m.impl("roi_align", TORCH_FN(Autograd<RoiAlign>::kernel));
   m.impl("_mean", TORCH_FN(mean));
   m.impl("_mean_backward", TORCH_FN(mean_backward));
-  // First-order operators: differentiating them raises by name, and composes with torch.func.
-  m.impl("_mean_backward_boxes", torch::autograd::autogradNotImplementedFallback());
-  m.impl("_mean_jvp_boxes", torch::autograd::autogradNotImplementedFallback());
+  m.impl("_mean_backward_boxes", TORCH_FN(mean_backward_boxes));
+  m.impl("_mean_jvp_boxes", TORCH_FN(mean_jvp_boxes));
 }
 
 }  // namespace roiops

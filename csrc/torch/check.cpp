@@ -6,7 +6,7 @@ namespace roiops {
 namespace {
 
 // 65536 samples per bin and axis are far beyond any use, and keep the work per bin bounded.
-constexpr double kMaxSamplingRatio = 1 << 16;
+constexpr int64_t kMaxSamplingRatio = int64_t{1} << 16;
 
 bool is_supported(at::ScalarType type) {
   return type == at::kDouble || type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
@@ -38,12 +38,18 @@ void check_boxes(const std::string& op, const Tensor& boxes) {
       ". For per-image boxes pass a list of Tensor[L, 4].");
 }
 
+// Options travel as doubles; messages show the integer that the caller gave.
+int64_t as_integer(double option) {
+  return option < 9e18 ? static_cast<int64_t>(option) : std::numeric_limits<int64_t>::max();
+}
+
 void check_sampling(const MeanCall& call) {
   const double scale = call.options[0], ratio = call.options[1];
   TORCH_CHECK(std::isfinite(scale) && scale > 0, call.op,
       ": `spatial_scale` must be positive and finite, but got ", scale, ".");
-  TORCH_CHECK(ratio <= kMaxSamplingRatio, call.op, ": `sampling_ratio` must be at most ",
-      kMaxSamplingRatio, ", but got ", ratio, ".");
+  TORCH_CHECK(ratio <= static_cast<double>(kMaxSamplingRatio), call.op,
+      ": `sampling_ratio` must be at most ", kMaxSamplingRatio, ", but got ", as_integer(ratio),
+      ".");
 }
 
 // The private operators take the operator's name and options from anywhere.

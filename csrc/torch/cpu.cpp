@@ -34,7 +34,7 @@ Boxes read_boxes(const MeanCall& call, const Tensor& boxes, int64_t images) {
     // Written as "not inside" because NaN fails every comparison.
     if (!(image >= 0 && image < static_cast<double>(images))) {
       TORCH_CHECK_INDEX(false, call.op, ": `boxes` must name images in [0, ", images, "), but got ",
-          list.row(i)[0], " in row ", i, ".");
+          std::isnan(image) ? std::abs(image) : list.row(i)[0], " in row ", i, ".");
     }
     list.image.push_back(static_cast<int64_t>(image));
   }

@@ -65,11 +65,12 @@ void collect(ag::CompiledNodeArgs& args, const T& field) {
 
 // Self has kName, fields() = std::tie of its saved members, and
 //   static variable_list backward(grads, need, value of each field...).
-// kInputs is the number of tensors that gradients flow to; need[i] says whether input i wants one.
-template <typename Self, size_t kInputs>
-struct OpNode : ag::Node {
-  using Need = std::array<bool, kInputs>;
+// need[i] says whether the input of edge i wants a gradient; integers, because compiled autograd
+// cannot pack a vector of bool.
+using Need = std::vector<int64_t>;
 
+template <typename Self>
+struct OpNode : ag::Node {
   std::string name() const override {
     return Self::kName;
   }
@@ -128,8 +129,8 @@ struct OpNode : ag::Node {
 
   Need need() {
     Need needed;
-    for (size_t i = 0; i < kInputs; ++i) {
-      needed[i] = task_should_compute_output(i);
+    for (size_t i = 0; i < num_outputs(); ++i) {
+      needed.push_back(task_should_compute_output(i));
     }
     return needed;
   }

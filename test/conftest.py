@@ -1,0 +1,62 @@
+"""Devices, seeds and thread counts.
+
+ROIOPS_REQUIRE_CUDA=1 makes a run fail that cannot test the CUDA kernels; otherwise the header
+says whether it does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+import roiops
+
+
+def missing_for_cuda() -> str | None:
+    """Why CUDA is not tested, or None if it is."""
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    if not torch._C._dispatch_has_kernel_for_dispatch_key("roiops::roi_align", "CUDA"):
+        return "roiops was built without CUDA kernels"
+    return None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    reason = missing_for_cuda()
+    cuda = f"CUDA IS NOT TESTED ({reason})" if reason else f"cuda {torch.cuda.get_device_name()}"
+    return f"roiops {roiops.__version__}, torch {torch.__version__}, devices: cpu; {cuda}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    reason = missing_for_cuda()
+    if reason and os.environ.get("ROIOPS_REQUIRE_CUDA") == "1":
+        raise pytest.UsageError(f"ROIOPS_REQUIRE_CUDA=1, but {reason}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", ["cpu"] if missing_for_cuda() else ["cpu", "cuda"])
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20240229)
+
+
+@pytest.fixture
+def at_each_thread_count() -> Iterator[Callable[[Callable[[], object]], list[object]]]:
+    """Runs a function with 1, 2, 3 and 4 threads and returns the four results."""
+    before = torch.get_num_threads()
+
+    def run(function: Callable[[], object]) -> list[object]:
+        results = []
+        for count in (1, 2, 3, 4):
+            torch.set_num_threads(count)
+            results.append(function())
+        return results
+
+    yield run
+    torch.set_num_threads(before)

@@ -1,0 +1,121 @@
+"""TorchScript: script, trace, freeze, save and load, of functions and modules."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from boxes import as_rois, edge_boxes
+from tolerance import assert_same_bits
+from torch import Tensor
+
+import roiops
+
+# The whole of TorchScript is deprecated: DeprecationWarning, from torch 2.15 FutureWarning.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning"),
+]
+
+H, W = 9, 8
+
+
+class OfTensor(torch.nn.Module):
+    def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
+        return roiops.roi_align(x, boxes, (3, 5), 0.5, 2, True)
+
+
+class OfList(torch.nn.Module):
+    def forward(self, x: Tensor, boxes: list[Tensor]) -> Tensor:
+        return roiops.roi_align(x, boxes, (3, 5), 0.5, 2, True)
+
+
+class OfDefaults(torch.nn.Module):
+    def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
+        return roiops.roi_align(x, boxes, 3)
+
+
+class ModuleOfTensor(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = roiops.RoIAlign((3, 5), 0.5, 2, True)
+
+    def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
+        return self.pool(x, boxes)
+
+
+class ModuleOfList(ModuleOfTensor):
+    def forward(self, x: Tensor, boxes: list[Tensor]) -> Tensor:
+        return self.pool(x, boxes)
+
+
+MODULES = [OfTensor, OfList, OfDefaults, ModuleOfTensor, ModuleOfList]
+every_module = pytest.mark.parametrize("cls", MODULES, ids=lambda c: c.__name__)
+
+
+def inputs_of(cls: type, seed: int = 0) -> tuple:
+    x = torch.randn(2, 3, H, W, generator=torch.Generator().manual_seed(seed))
+    rois = as_rois(edge_boxes(H, W), 0.5, dtype=torch.float32)
+    per_image = [rois[rois[:, 0] == image, 1:] for image in (0, 1)]
+    return x, per_image if "List" in cls.__name__ else rois
+
+
+def through_a_file(script: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    buffer = io.BytesIO()
+    torch.jit.save(script, buffer)
+    buffer.seek(0)
+    return torch.jit.load(buffer)
+
+
+def assert_same_as_eager(script, cls: type) -> None:
+    x, boxes = inputs_of(cls, seed=1)
+    assert_same_bits(script(x, boxes), cls()(x, boxes))
+    by_script, by_eager = x.clone().requires_grad_(), x.clone().requires_grad_()
+    script(by_script, boxes).square().sum().backward()
+    cls()(by_eager, boxes).square().sum().backward()
+    assert_same_bits(by_script.grad, by_eager.grad)
+
+
+@every_module
+def test_script(cls) -> None:
+    script = torch.jit.script(cls())
+    assert_same_as_eager(script, cls)
+    assert_same_as_eager(through_a_file(script), cls)
+
+
+@every_module
+def test_freeze(cls) -> None:
+    frozen = torch.jit.freeze(torch.jit.script(cls().eval()))
+    assert_same_as_eager(frozen, cls)
+    assert_same_as_eager(through_a_file(frozen), cls)
+
+
+@pytest.mark.parametrize("cls", [OfTensor, OfDefaults, ModuleOfTensor], ids=lambda c: c.__name__)
+def test_trace(cls) -> None:
+    traced = torch.jit.trace(cls(), inputs_of(cls))
+    assert_same_as_eager(traced, cls)
+    assert_same_as_eager(through_a_file(traced), cls)
+
+
+def test_script_of_the_function_and_module_themselves() -> None:
+    x, rois = inputs_of(OfTensor)
+    _, per_image = inputs_of(OfList)
+    for boxes in (rois, per_image):
+        expected = roiops.roi_align(x, boxes, [3, 5], 0.5, 2, True)
+        scripted = torch.jit.script(roiops.roi_align)
+        assert_same_bits(scripted(x, boxes, [3, 5], 0.5, 2, True), expected)
+        module = torch.jit.script(roiops.RoIAlign((3, 5), 0.5, 2, True))
+        assert_same_bits(through_a_file(module)(x, boxes), expected)
+
+
+def test_errors_in_script_name_the_rule() -> None:
+    script = torch.jit.script(OfList())
+    x, _ = inputs_of(OfList)
+    with pytest.raises(torch.jit.Error, match=r"must have shape \[L, 4\].*but got \[3, 5\]"):
+        script(x, [torch.zeros(2, 4), torch.zeros(3, 5)])
+
+
+def test_a_scripted_call_is_one_operator() -> None:
+    graph = str(torch.jit.script(OfTensor()).inlined_graph)
+    assert graph.count("roiops::roi_align(") == 1
