@@ -12,8 +12,14 @@ from subprocess import check_call
 
 import torch
 from setuptools import Distribution, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError as error:
+    raise SystemExit(
+        "roiops: building needs setuptools 77 or newer: pip install 'setuptools>=77,<82'"
+    ) from error
 
 ROOT = Path(__file__).resolve().parent
 TORCH_MINOR = ".".join(torch.__version__.split(".")[:2])
