@@ -2,6 +2,7 @@
 #   make demo            build, install into .venv, run the demo
 #   make test            build, install into .venv, run the test suite
 #   make test-peers      the same library beside torchvision, in .venv-cuda
+#   make test-install    `pip install --no-build-isolation .` into an environment that has torch only
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own.
 PYTHON ?= python3
@@ -18,7 +19,7 @@ PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
 BUILD = $(call PIP_INSTALL,$(1)) --no-build-isolation --no-deps
 
-.PHONY: demo test test-peers build lint format clean
+.PHONY: demo test test-peers test-install build lint format clean
 
 demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
@@ -43,6 +44,16 @@ $(PEERS)/.ready: requirements-dev.txt Makefile
 	$(PYTHON) -m venv $(PEERS)
 	$(call PIP_INSTALL,$(PEERS)) torch==2.11.0 torchvision==0.26.0 -r requirements-dev.txt
 	touch $@
+
+# From a copy of the tracked files, so that nothing built before can help.
+FRESH := build/fresh
+test-install:
+	rm -rf $(FRESH) && mkdir -p $(FRESH)/source
+	git ls-files -z | xargs -0 cp --parents -t $(FRESH)/source
+	$(PYTHON) -m venv $(FRESH)/env
+	$(call PIP_INSTALL,$(FRESH)/env) torch==$(TORCH)
+	$(call PIP_INSTALL,$(FRESH)/env) --no-build-isolation $(FRESH)/source
+	cd / && $(abspath $(FRESH)/env)/bin/python $(abspath test/smoke.py)
 
 CXX_FILES = $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
