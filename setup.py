@@ -32,14 +32,27 @@ def find_ninja() -> str | None:
 
 
 def cmake_arguments(build: Path) -> list[str]:
-    arguments = ["-DCMAKE_BUILD_TYPE=Release", *shlex.split(os.environ.get("CMAKE_ARGS", ""))]
+    """What a build directory must not remember from an earlier configuration is said every time."""
+    arguments = [
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DROIOPS_WERROR=OFF",
+        f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
+        *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+    ]
+    cache = build / "CMakeCache.txt"
     ninja = find_ninja()
-    # A build directory keeps the generator it was made with.
-    if ninja and not (build / "CMakeCache.txt").exists():
-        arguments += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-    if torch.version.cuda:  # see cmake/torch.cmake
-        return [*arguments, f"-DROIOPS_TORCH_ROOT={Path(torch.__file__).parent}"]
-    return [*arguments, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
+    if not cache.exists() and ninja:
+        arguments += ["-G", "Ninja"]
+    if ninja and (not cache.exists() or "CMAKE_GENERATOR:INTERNAL=Ninja" in cache.read_text()):
+        arguments += [f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+    return arguments
+
+
+def call(*command: str | Path) -> None:
+    try:
+        check_call(command)
+    except FileNotFoundError as error:
+        raise SystemExit(f"roiops: building needs {command[0]} (CMake 3.18 or newer)") from error
 
 
 class BuildPy(build_py):
@@ -49,9 +62,9 @@ class BuildPy(build_py):
         # One directory per torch, kept between builds: only what changed is compiled again.
         build = ROOT / "build" / f"torch-{torch.__version__}"
         jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count() or 1)
-        check_call(["cmake", "-S", ROOT, "-B", build, *cmake_arguments(build)])
-        check_call(["cmake", "--build", build, "--parallel", jobs])
-        check_call(["cmake", "--install", build, "--prefix", package / "roiops"])
+        call("cmake", "-S", ROOT, "-B", build, *cmake_arguments(build))
+        call("cmake", "--build", build, "--parallel", jobs)
+        call("cmake", "--install", build, "--prefix", package / "roiops")
 
 
 class Wheel(bdist_wheel):

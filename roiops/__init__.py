@@ -8,8 +8,42 @@ from importlib.metadata import version as _version
 
 from roiops import _vmap  # noqa: F401 (registers the batching rules)
 from roiops._library import cmake_prefix_path, library_path
-from roiops.modules import RoIAlign
-from roiops.ops import roi_align
+from roiops.modules import (
+    CropAndResize,
+    DeformRoIPool,
+    MultiScaleRoIAlign,
+    PrRoIPool,
+    PSRoIAlign,
+    PSRoIPool,
+    RoIAlign,
+    RoIAlignRotated,
+)
+from roiops.more_ops import (
+    crop_and_resize,
+    deform_roi_pool,
+    multiscale_roi_align,
+    roi_align_rotated,
+)
+from roiops.ops import prroi_pool, ps_roi_align, ps_roi_pool, roi_align
 
 __version__ = _version("roiops")
-__all__ = ["RoIAlign", "cmake_prefix_path", "library_path", "roi_align"]
+__all__ = [
+    "CropAndResize",
+    "DeformRoIPool",
+    "MultiScaleRoIAlign",
+    "PSRoIAlign",
+    "PSRoIPool",
+    "PrRoIPool",
+    "RoIAlign",
+    "RoIAlignRotated",
+    "cmake_prefix_path",
+    "crop_and_resize",
+    "deform_roi_pool",
+    "library_path",
+    "multiscale_roi_align",
+    "prroi_pool",
+    "ps_roi_align",
+    "ps_roi_pool",
+    "roi_align",
+    "roi_align_rotated",
+]

@@ -18,11 +18,16 @@ def _minor(version: str) -> str:
 
 def _load() -> None:
     built_for = Path(library_path).with_name("torch_version.txt")
+    if not built_for.exists() and (_PACKAGE.parent / "setup.py").exists():
+        raise ImportError(
+            f"roiops: Python found the source folder {_PACKAGE}, which holds no library, and not "
+            "an installed package. Run Python in another folder, or install with "
+            "`pip install --no-build-isolation --editable .`"
+        )
     if not built_for.exists():
         raise ImportError(
-            f"roiops: {library_path} is missing: the package was not built. Run "
-            "`pip install --no-build-isolation .` in its source directory, and do not import it "
-            "from a source directory that was not built."
+            f"roiops: {library_path} is missing. Install roiops again with "
+            "`pip install --no-build-isolation --force-reinstall --no-deps .`"
         )
     version = built_for.read_text().strip()
     if _minor(version) != _minor(torch.__version__):

@@ -1,11 +1,13 @@
 """Batching rules: ``torch.vmap`` over an operator is one call of the operator.
 
 NOTE [Batching]
-If the boxes are shared, the batch is folded into the channels: the operator treats every channel
-alike, and lists the boxes' taps once. If they differ, it is folded into the images and the boxes'
-image column is shifted by the batch entry's number times the number of images.
+If only the features have the batch, it is folded into their channels: an operator treats every
+channel alike, and lists the boxes' taps once. Otherwise, and for position-sensitive operators, it
+is folded into the images and into the boxes, and a box's image number is shifted by its batch
+entry's number times the number of images.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,104 +15,238 @@ from torch import Tensor
 
 from roiops._library import ops as _ops
 
+_POSITION_SENSITIVE = ("ps_roi_align", "ps_roi_pool")
 
-def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+
+def _front(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
     """The batch dimension in front, made by expansion where there is none."""
+    if tensor is None:
+        return None
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _into_channels(tensor: Tensor, dim: int) -> Tensor:
+def _flat(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
+    """[B, K, ...] -> [B * K, ...]."""
+    front = _front(tensor, dim, size)
+    return None if front is None else front.flatten(0, 1)
+
+
+def _into_channels(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     """[B, A, C, H, W] -> [A, C * B, H, W]."""
-    return tensor.movedim(dim, 2).flatten(1, 2)
+    tensor = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return tensor.movedim(0, 2).flatten(1, 2)
 
 
-def _shift_images(rois: Tensor, images: int) -> Tensor:
-    """[B, K, 5] -> [B * K, 5], each batch entry with `images` images of its own."""
-    if rois.dtype in (torch.float16, torch.bfloat16):
-        rois = rois.float()  # exact, where adding to a 16-bit image column would round
-    shift = torch.arange(len(rois), device=rois.device, dtype=rois.dtype).mul(images)
-    # An index that is out of range here must not become another batch entry's image.
-    valid = (rois[..., :1] > -1) & (rois[..., :1] < images)
-    image = torch.where(valid, rois[..., :1].trunc() + shift.view(-1, 1, 1), float("nan"))
-    return torch.cat([image, rois[..., 1:]], -1).flatten(0, 1)
+def _images(tensor: Tensor, dim: int | None) -> int:
+    """A of [A, C, H, W] with a batch dimension somewhere."""
+    return tensor.shape[0 if dim is None or dim > 0 else 1]
 
 
-def _into_images(input: Tensor, dim: int | None, rois: Tensor) -> tuple[Tensor, Tensor]:
-    """The features [B * N, C, H, W] and boxes [B * K, 5] of rois [B, K, 5]."""
-    if dim is None:  # all batch entries read the same images
-        return input, rois.flatten(0, 1)
-    input = input.movedim(dim, 0)
-    return input.flatten(0, 1), _shift_images(rois, input.shape[1])
+def _channels(tensor: Tensor, dim: int | None) -> int:
+    """C of [A, C, H, W] with a batch dimension somewhere."""
+    return tensor.shape[1 if dim is None or dim > 1 else 2]
 
 
-def _out_of_channels(output: Tensor, size: int) -> tuple[Tensor, int]:
-    """The inverse of _into_channels, with the batch dimension where it then is."""
-    return output.unflatten(1, (output.shape[1] // size, size)), 2
+def _out_of_channels(output: Tensor, channels: int, size: int) -> Tensor:
+    """[A, C * B, H, W] -> [A, C, B, H, W]."""
+    result: Tensor = output.unflatten(1, (channels, size))
+    return result
 
 
-def _forward(op: Any) -> Any:
-    """The rule of an average-type operator op(input, boxes, *options)."""
+def _valid(images: Tensor, count: int) -> Tensor:
+    """Which image numbers, truncated, lie in [0, count)."""
+    return (images > -1) & (images < count)
 
-    def rule(info: Any, in_dims: Any, input: Tensor, boxes: Tensor, *options: Any) -> Any:
-        input_dim, boxes_dim = in_dims[:2]
-        size = info.batch_size
-        if boxes_dim is None:
-            output = op(_into_channels(input, input_dim), boxes, *options)
-            return _out_of_channels(output, size)
-        boxes = boxes.movedim(boxes_dim, 0)
-        count = boxes.shape[1]
-        input, boxes = _into_images(input, input_dim, boxes)
-        return op(input, boxes, *options).unflatten(0, (size, count)), 0
 
-    return rule
+def _shift(images: Tensor, size: int, count: int) -> Tensor:
+    """[B, K] image numbers, shifted so that each batch entry has `count` images of its own."""
+    step = torch.arange(size, device=images.device).mul(count).to(images.dtype).view(-1, 1)
+    # A number that is out of range must not become another batch entry's image.
+    return torch.where(_valid(images, count), images.trunc() + step, -images.abs() - 1)
+
+
+class _Folded:
+    """Boxes and the extra tensor of B calls as those of one, on B times as many images."""
+
+    def __init__(
+        self, size: int, boxes: Tensor, boxes_dim: int | None, extra: Tensor | None,
+        extra_dim: int | None, images: int | None,
+    ) -> None:  # fmt: skip
+        # images is None if all calls read the same ones
+        front = _front(boxes, boxes_dim, size)
+        assert front is not None  # boxes are never None
+        self.count = front.shape[1]
+        self.extra = _front(extra, extra_dim, size)
+        if images is not None and self.extra is not None and not self.extra.is_floating_point():
+            self.extra = _shift(self.extra, size, images)  # box_indices of crop_and_resize
+        elif images is not None:
+            # 16-bit floats would round when the number of an image is shifted
+            front = front.float() if front.dtype.itemsize == 2 else front
+            shifted = _shift(front[..., 0], size, images).unsqueeze(-1)
+            front = torch.cat([shifted, front[..., 1:]], -1)
+        self.boxes = front.flatten(0, 1)
+        self.extra = None if self.extra is None else self.extra.flatten(0, 1)
+
+
+def _is_batched(dims: Any) -> bool:
+    return any(d is not None for d in (dims if isinstance(dims, (list, tuple)) else [dims]))
+
+
+def _fold_images(inputs: list[Tensor], dims: Any, size: int) -> tuple[list[Tensor], int | None]:
+    """The maps of all batch entries, and how many images each has; None if they are shared."""
+    if not _is_batched(dims):
+        return list(inputs), None
+    folded = [_flat(t, d, size) for t, d in zip(inputs, dims, strict=True)]
+    return [t for t in folded if t is not None], _images(inputs[0], dims[0])
+
+
+def _sample(tensor: Tensor | None, dim: int | None, number: int) -> Tensor | None:
+    """The tensor of one batch entry."""
+    return tensor if tensor is None or dim is None else tensor.select(dim, number)
+
+
+def _raise_like_eager(
+    size: int, inputs: list[Tensor], boxes: Tensor, extra: Tensor | None, dims: Any, call: Any
+) -> None:
+    """If a batch entry looks wrong, calls the operator on it: the error is eager's, not ours."""
+    input_dims, boxes_dim, extra_dim = dims
+    ranks = [t.dim() - (d is not None) == 4 for t, d in zip(inputs, input_dims, strict=True)]
+    fine = all(ranks) and boxes.dim() - (boxes_dim is not None) == 2
+    indexed = extra is not None and not extra.is_floating_point()
+    fine = fine and boxes.is_floating_point() and boxes.shape[-1] > 0
+    if fine and boxes.device.type == "cpu" and not torch.compiler.is_compiling():
+        rows = boxes if boxes_dim is None else boxes.movedim(boxes_dim, 0)
+        numbers = extra if indexed and extra is not None else rows[..., 0]
+        fine = bool(_valid(numbers, _images(inputs[0], input_dims[0])).all())
+    for number in range(0 if fine else size):
+        maps = [_sample(t, d, number) for t, d in zip(inputs, input_dims, strict=True)]
+        call(maps, _sample(boxes, boxes_dim, number), _sample(extra, extra_dim, number))
+
+
+def _apply(
+    size: int,
+    position_sensitive: bool,
+    inputs: list[Tensor],
+    boxes: Tensor,
+    extra: Tensor | None,
+    dims: Any,
+    call: Callable[[list[Tensor], Tensor, Tensor | None], Tensor],
+) -> tuple[Tensor, int]:
+    """call(inputs, boxes, extra) -> [K, C, PH, PW] of an average-type operator, for all B calls."""
+    input_dims, boxes_dim, extra_dim = dims
+    _raise_like_eager(size, inputs, boxes, extra, dims, call)
+    if boxes_dim is None and extra_dim is None and not position_sensitive:
+        maps = [_into_channels(t, d, size) for t, d in zip(inputs, input_dims, strict=True)]
+        channels = _channels(inputs[0], input_dims[0])
+        return _out_of_channels(call(maps, boxes, extra), channels, size), 2
+    maps, images = _fold_images(inputs, input_dims, size)
+    folded = _Folded(size, boxes, boxes_dim, extra, extra_dim, images)
+    return call(maps, folded.boxes, folded.extra).unflatten(0, (size, folded.count)), 0
+
+
+def _public(name: str, has_extra: bool = False, has_list: bool = False) -> None:
+    """The rule of a public operator: features, boxes, maybe an extra tensor, then options."""
+    op = getattr(_ops, name)
+
+    def rule(info: Any, in_dims: Any, input: Any, boxes: Tensor, *rest: Any) -> Any:
+        extra = rest[0] if has_extra else None
+        options = rest[1:] if has_extra else rest
+        dims = (
+            in_dims[0] if has_list else [in_dims[0]],
+            in_dims[1],
+            in_dims[2] if has_extra else None,
+        )
+
+        def call(maps: list[Tensor], boxes: Tensor, extra: Tensor | None) -> Tensor:
+            middle = (extra,) if has_extra else ()
+            output: Tensor = op(maps if has_list else maps[0], boxes, *middle, *options)
+            return output
+
+        inputs = list(input) if has_list else [input]
+        return _apply(
+            info.batch_size, name in _POSITION_SENSITIVE, inputs, boxes, extra, dims, call
+        )
+
+    torch.library.register_vmap(f"roiops::{name}", rule)
+
+
+def _mean(
+    info: Any, in_dims: Any, input: Tensor, boxes: Tensor, extra: Tensor | None,
+    output_size: Any, op: str, options: Any,
+) -> Any:  # fmt: skip
+    def call(maps: list[Tensor], boxes: Tensor, extra: Tensor | None) -> Tensor:
+        output: Tensor = _ops._mean(maps[0], boxes, extra, output_size, op, options)
+        return output
+
+    dims = ([in_dims[0]], *in_dims[1:3])
+    return _apply(info.batch_size, op in _POSITION_SENSITIVE, [input], boxes, extra, dims, call)
 
 
 def _mean_jvp_boxes(
-    info: Any, in_dims: Any, input: Tensor, boxes: Tensor, tangent: Tensor, *options: Any
-) -> Any:
-    input_dim, boxes_dim, tangent_dim = in_dims[:3]
+    info: Any, in_dims: Any, input: Tensor, boxes: Tensor, extra: Tensor | None,
+    boxes_tangent: Tensor | None, extra_tangent: Tensor | None, output_size: Any, op: str,
+    options: Any,
+) -> Any:  # fmt: skip
     size = info.batch_size
-    if boxes_dim is None and tangent_dim is None:
-        output = _ops._mean_jvp_boxes(_into_channels(input, input_dim), boxes, tangent, *options)
-        return _out_of_channels(output, size)
-    boxes, tangent = _front(boxes, boxes_dim, size), _front(tangent, tangent_dim, size)
-    count = boxes.shape[1]
-    input, boxes = _into_images(input, input_dim, boxes)
-    output = _ops._mean_jvp_boxes(input, boxes, tangent.flatten(0, 1), *options)
-    return output.unflatten(0, (size, count)), 0
+    input_dim, boxes_dim, extra_dim, boxes_tangent_dim, extra_tangent_dim = in_dims[:5]
+    maps, images = _fold_images([input], [input_dim], size)
+    folded = _Folded(size, boxes, boxes_dim, extra, extra_dim, images)
+    output = _ops._mean_jvp_boxes(
+        maps[0],
+        folded.boxes,
+        folded.extra,
+        _flat(boxes_tangent, boxes_tangent_dim, size),
+        _flat(extra_tangent, extra_tangent_dim, size),
+        output_size,
+        op,
+        options,
+    )
+    return output.unflatten(0, (size, folded.count)), 0
 
 
 def _mean_backward(
-    info: Any, in_dims: Any, grad: Tensor, boxes: Tensor, input_size: list[int], *options: Any
-) -> Any:
-    grad_dim, boxes_dim = in_dims[:2]
+    info: Any, in_dims: Any, grad: Tensor, boxes: Tensor, extra: Tensor | None,
+    input_size: list[int], op: str, options: Any,
+) -> Any:  # fmt: skip
     size = info.batch_size
+    grad_dim, boxes_dim, extra_dim = in_dims[:3]
     images, channels, *pixels = input_size
-    if boxes_dim is None:
-        grad = _into_channels(grad, grad_dim)
-        output = _ops._mean_backward(grad, boxes, [images, channels * size, *pixels], *options)
-        return _out_of_channels(output, size)
-    boxes = _shift_images(boxes.movedim(boxes_dim, 0), images)
-    grad = _front(grad, grad_dim, size).flatten(0, 1)
-    output = _ops._mean_backward(grad, boxes, [images * size, channels, *pixels], *options)
-    return output.unflatten(0, (size, images)), 0
+    if boxes_dim is None and extra_dim is None and op not in _POSITION_SENSITIVE:
+        grad = _into_channels(grad, grad_dim, size)
+        folded_size = [images, channels * size, *pixels]
+        map = _ops._mean_backward(grad, boxes, extra, folded_size, op, options)
+        return _out_of_channels(map, channels, size), 2
+    folded = _Folded(size, boxes, boxes_dim, extra, extra_dim, images)
+    folded_size = [images * size, channels, *pixels]
+    flat = _flat(grad, grad_dim, size)
+    map = _ops._mean_backward(flat, folded.boxes, folded.extra, folded_size, op, options)
+    return map.unflatten(0, (size, images)), 0
 
 
 def _mean_backward_boxes(
-    info: Any, in_dims: Any, grad: Tensor, input: Tensor, boxes: Tensor, *options: Any
-) -> Any:
+    info: Any, in_dims: Any, grad: Tensor, input: Tensor, boxes: Tensor, extra: Tensor | None,
+    op: str, options: Any,
+) -> Any:  # fmt: skip
     # The result sums over channels, so only the images can hold the batch.
-    grad_dim, input_dim, boxes_dim = in_dims[:3]
     size = info.batch_size
-    grad, boxes = _front(grad, grad_dim, size), _front(boxes, boxes_dim, size)
-    dtype, count = boxes.dtype, boxes.shape[1]
-    input, boxes = _into_images(input, input_dim, boxes)
-    output = _ops._mean_backward_boxes(grad.flatten(0, 1), input, boxes, *options)
-    return output.unflatten(0, (size, count)).to(dtype), 0
+    grad_dim, input_dim, boxes_dim, extra_dim = in_dims[:4]
+    maps, images = _fold_images([input], [input_dim], size)
+    folded = _Folded(size, boxes, boxes_dim, extra, extra_dim, images)
+    by_boxes, by_extra = _ops._mean_backward_boxes(
+        _flat(grad, grad_dim, size), maps[0], folded.boxes, folded.extra, op, options
+    )
+    by_boxes = by_boxes.unflatten(0, (size, folded.count)).to(boxes.dtype)
+    if by_extra.dim() == 1:  # no gradient by the extra tensor
+        return (by_boxes, by_extra), (0, None)
+    return (by_boxes, by_extra.unflatten(0, (size, folded.count))), (0, 0)
 
 
-torch.library.register_vmap("roiops::roi_align", _forward(_ops.roi_align))
-torch.library.register_vmap("roiops::_mean", _forward(_ops._mean))
+for _name in ("roi_align", "ps_roi_align", "ps_roi_pool", "roi_align_rotated", "prroi_pool"):
+    _public(_name)
+_public("crop_and_resize", has_extra=True)
+_public("deform_roi_pool", has_extra=True)
+_public("multiscale_roi_align", has_list=True)
+torch.library.register_vmap("roiops::_mean", _mean)
 torch.library.register_vmap("roiops::_mean_backward", _mean_backward)
 torch.library.register_vmap("roiops::_mean_backward_boxes", _mean_backward_boxes)
 torch.library.register_vmap("roiops::_mean_jvp_boxes", _mean_jvp_boxes)

@@ -1,29 +1,11 @@
-"""The operators as Python functions: each normalises its arguments and makes one call."""
+"""RoI operators on axis-aligned boxes with one bilinear grid, or whole pixels, per bin."""
 
 import torch
 from torch import Tensor
 from torch.jit.annotations import BroadcastingList2
-from torch.nn.modules.utils import _pair
-from torch.overrides import handle_torch_function, has_torch_function_variadic
+from torch.overrides import has_torch_function_variadic
 
-from roiops import _library  # noqa: F401 (loads the operators)
-
-
-def _boxes_to_rois(op: str, input: Tensor, boxes: list[Tensor]) -> Tensor:
-    """Concatenates per-image boxes [L, 4] to rois [K, 5], the image's number in front."""
-    rois = torch.jit.annotate(list[Tensor], [])
-    for image, box in enumerate(boxes):
-        if box.dim() != 2 or box.size(1) != 4:
-            raise RuntimeError(
-                f"{op}: each tensor of `boxes` must have shape [L, 4] (x1, y1, x2, y2), "
-                f"but got {list(box.size())} for image {image}."
-            )
-        if box.dtype == torch.float16 or box.dtype == torch.bfloat16:
-            box = box.to(torch.float32)  # 16-bit floats cannot number the images of a large batch
-        rois.append(torch.cat([torch.full_like(box[:, :1], image), box], dim=1))
-    if len(rois) == 0:
-        return torch.zeros([0, 5], dtype=torch.float32, device=input.device)
-    return torch.cat(rois, dim=0)
+from roiops._boxes import as_one_call, to_rois, to_size
 
 
 def roi_align(
@@ -42,7 +24,7 @@ def roi_align(
     Args:
         input (Tensor[N, C, H, W]): float64, float32, float16 or bfloat16; contiguous and
             channels_last are read as they are, anything else may be copied.
-        boxes (Tensor[K, 5] or list of N Tensor[L, 4]): ``(image, x1, y1, x2, y2)``, or
+        boxes (Tensor[K, 5] or list of up to N Tensor[L, 4]): ``(image, x1, y1, x2, y2)``, or
             ``(x1, y1, x2, y2)`` for each image, in image coordinates, ends exclusive. Any of the
             dtypes above, on the device of ``input``. float32 boxes beside 16-bit features are
             recommended: 16-bit floats lose coordinates and cannot number the images of a large
@@ -71,28 +53,131 @@ def roi_align(
 
     Raises:
         IndexError: a box names an image outside ``[0, N)``.
+        TypeError: an argument is no tensor, list of tensors, or size where it must be.
         RuntimeError: any other wrong argument, with its name, the rule and its value.
     """
-    # Proxies of symbolic traces and tensor subclasses see this function, not what it does.
     if has_torch_function_variadic(input, boxes):
-        return handle_torch_function(
+        return as_one_call(
             roi_align,
             (input, boxes),
             input,
             boxes,
             output_size,
-            spatial_scale=spatial_scale,
-            sampling_ratio=sampling_ratio,
-            aligned=aligned,
+            spatial_scale,
+            sampling_ratio,
+            aligned,
         )
-    size = _pair(output_size)
-    if len(size) != 2:
-        raise RuntimeError(
-            "roi_align: `output_size` must be one size or (height, width), "
-            f"but got {len(size)} sizes."
-        )
-    rois = boxes if isinstance(boxes, Tensor) else _boxes_to_rois("roi_align", input, boxes)
+    height, width = to_size("roi_align", "output_size", output_size)
+    rois = to_rois("roi_align", input, boxes)
     output: Tensor = torch.ops.roiops.roi_align(
-        input, rois, spatial_scale, size[0], size[1], sampling_ratio, aligned
+        input, rois, spatial_scale, height, width, sampling_ratio, aligned
     )
+    return output
+
+
+def ps_roi_align(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: BroadcastingList2[int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+) -> Tensor:
+    """Position-sensitive RoIAlign: each bin averages bilinear samples of channels of its own.
+
+    From Light-Head R-CNN (Li et al., arXiv:1711.07264) after R-FCN (arXiv:1605.06409). Output
+    channel ``c`` at bin ``(p, q)`` reads input channel ``(c * PH + p) * PW + q``. Samples are those
+    of :func:`roi_align` with ``aligned=True``.
+
+    Args:
+        input (Tensor[N, C, H, W]): float64, float32, float16 or bfloat16; ``C`` is a multiple of
+            ``PH * PW``.
+        boxes (Tensor[K, 5] or list of N Tensor[L, 4]): as in :func:`roi_align`.
+        output_size (int or (int, int)): bins per box, ``(PH, PW)``.
+        spatial_scale (float): feature-map pixels per unit of the boxes.
+        sampling_ratio (int): as in :func:`roi_align`.
+
+    Returns:
+        Tensor[K, C / (PH * PW), PH, PW]: dtype and memory format of ``input``.
+
+    Border, empty input, gradients (``input`` of any order, ``boxes`` of first order), determinism
+    and errors are those of :func:`roi_align`. A box of zero area gives zeros with adaptive
+    sampling, where torchvision gives NaN.
+    """
+    if has_torch_function_variadic(input, boxes):
+        return as_one_call(
+            ps_roi_align, (input, boxes), input, boxes, output_size, spatial_scale, sampling_ratio
+        )
+    height, width = to_size("ps_roi_align", "output_size", output_size)
+    rois = to_rois("ps_roi_align", input, boxes)
+    output: Tensor = torch.ops.roiops.ps_roi_align(
+        input, rois, spatial_scale, height, width, sampling_ratio
+    )
+    return output
+
+
+def ps_roi_pool(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: BroadcastingList2[int],
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """Position-sensitive RoI pooling: each bin averages whole pixels of channels of its own.
+
+    From R-FCN (Dai et al., arXiv:1605.06409), with torchvision's rounding: coordinates are scaled
+    and rounded half away from zero, and the high ones are exclusive. Output channel ``c`` at bin
+    ``(p, q)`` reads input channel ``(c * PH + p) * PW + q``.
+
+    Args:
+        input (Tensor[N, C, H, W]): float64, float32, float16 or bfloat16; ``C`` is a multiple of
+            ``PH * PW``.
+        boxes (Tensor[K, 5] or list of N Tensor[L, 4]): as in :func:`roi_align`.
+        output_size (int or (int, int)): bins per box, ``(PH, PW)``.
+        spatial_scale (float): feature-map pixels per unit of the boxes.
+
+    Returns:
+        Tensor[K, C / (PH * PW), PH, PW]: dtype and memory format of ``input``.
+
+    Border: bins are cut with the map, and their mean is over the pixels that remain; an empty bin
+    and a box that is not finite give zeros. (torchvision never reads the last row and column.)
+    Gradients: to ``input``, of any order. The result is piecewise constant in ``boxes``: none.
+    Empty input, determinism and errors are those of :func:`roi_align`.
+    """
+    if has_torch_function_variadic(input, boxes):
+        return as_one_call(ps_roi_pool, (input, boxes), input, boxes, output_size, spatial_scale)
+    height, width = to_size("ps_roi_pool", "output_size", output_size)
+    rois = to_rois("ps_roi_pool", input, boxes)
+    output: Tensor = torch.ops.roiops.ps_roi_pool(input, rois, spatial_scale, height, width)
+    return output
+
+
+def prroi_pool(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: BroadcastingList2[int],
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """Precise RoI pooling: the mean of the bilinear surface over each bin, integrated exactly.
+
+    From IoU-Net (Jiang et al., arXiv:1807.11590, section 3.4). No sampling and no quantisation:
+    the result is differentiable in the boxes everywhere.
+
+    Args:
+        input (Tensor[N, C, H, W]): float64, float32, float16 or bfloat16.
+        boxes (Tensor[K, 5] or list of N Tensor[L, 4]): as in :func:`roi_align`; pixel centres lie
+            at integers.
+        output_size (int or (int, int)): bins per box, ``(PH, PW)``.
+        spatial_scale (float): feature-map pixels per unit of the boxes.
+
+    Returns:
+        Tensor[K, C, PH, PW]: dtype and memory format of ``input``.
+
+    Border: outside the map the surface falls to zero within one pixel. A box without area, or that
+    is not finite, gives zeros. Empty input, gradients (``input`` of any order, ``boxes`` of first
+    order), determinism and errors are those of :func:`roi_align`.
+    """
+    if has_torch_function_variadic(input, boxes):
+        return as_one_call(prroi_pool, (input, boxes), input, boxes, output_size, spatial_scale)
+    height, width = to_size("prroi_pool", "output_size", output_size)
+    rois = to_rois("prroi_pool", input, boxes)
+    output: Tensor = torch.ops.roiops.prroi_pool(input, rois, spatial_scale, height, width)
     return output

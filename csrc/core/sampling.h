@@ -54,9 +54,11 @@ struct SamplingOptions {
 template <typename T>
 struct SampleAxis {
   T start;          // of the RoI
-  T bin;            // bin size; negative for a reversed box
+  T size;           // of the RoI; negative for a reversed box
+  T bin;            // bin size
   T grid;           // samples per bin, a whole number that may exceed every integer; <= 0: none
   T scale;          // d (feature coordinate) / d (image coordinate)
+  T shift;          // of the bin, in units of the RoI's size; part of start
   int32_t bins;     // bins per RoI
   bool fixed_size;  // minimum size active: the high coordinate has no influence
 
@@ -65,7 +67,7 @@ struct SampleAxis {
   }
   // d position / d (high coordinate); the low coordinate has the rest, scale - slope_high.
   C10_HOST_DEVICE T slope_high(int32_t p, T sample) const {
-    return fixed_size ? T(0) : scale * ((T(p) + (sample + T(0.5)) / grid) / T(bins));
+    return fixed_size ? T(0) : scale * ((T(p) + (sample + T(0.5)) / grid) / T(bins) + shift);
   }
 };
 
@@ -90,7 +92,7 @@ C10_HOST_DEVICE SampleAxis<T> sample_axis(
   }
   const T bin = size / T(bins);
   const T grid = options.sampling_ratio > 0 ? T(options.sampling_ratio) : T(std::ceil(bin));
-  return {start, bin, finite ? grid : T(0), scale, bins, fixed_size};
+  return {start, size, bin, finite ? grid : T(0), scale, T(0), bins, fixed_size};
 }
 
 // Consecutive samples of one bin.
@@ -100,30 +102,42 @@ struct SampleRange {
   int64_t count;
 };
 
-// The samples of bin p that can touch the map: an interval, because positions are affine in the
-// sample index. Widened by one on each side against rounding; bilinear_taps still tests each
-// sample. Adaptive spacing exceeds half a pixel unless one sample covers the bin, so the count is
-// O(pixels) for any box; with a fixed ratio it is at most the ratio.
+// The indices in [0, count) at which base + (index + 0.5) * step may lie in [low, high] once it is
+// rounded: whoever reads the map still tests each position. Widened by one sample, and by the
+// samples that a position's rounding error spans; no more than kMaxSlack, so that a box far beyond
+// the map, whose samples weigh nothing, costs nothing either.
 template <typename T>
-C10_HOST_DEVICE SampleRange<T> accepted_samples(
-    const SampleAxis<T>& axis, int32_t p, int32_t pixels) {
-  if (!(axis.grid >= T(1)) || pixels <= 0) {
+C10_HOST_DEVICE SampleRange<T> clip_samples(T base, T step, T count, T low, T high) {
+  constexpr T kEpsilon = sizeof(T) == sizeof(double) ? T(2.3e-16) : T(1.2e-7);
+  constexpr T kMaxSlack = 1024;
+  if (!(count >= T(1)) || !is_finite(base)) {
     return {T(0), 0};
   }
-  const T step = axis.bin / axis.grid;
   T first = T(0);
-  T last = axis.grid - T(1);
+  T last = count - T(1);
   if (step != T(0)) {
-    const T base = axis.start + T(p) * axis.bin;
-    const T at_low = (T(-1) - base) / step - T(0.5);
-    const T at_high = (T(pixels) - base) / step - T(0.5);
-    const T enter = std::floor(step > T(0) ? at_low : at_high) - T(1);
-    const T leave = std::ceil(step > T(0) ? at_high : at_low) + T(1);
+    const T error = T(4) * kEpsilon * (std::abs(base) + std::abs(low) + std::abs(high));
+    const T spanned = error / std::abs(step);
+    const T slack = T(1) + (spanned < kMaxSlack ? std::ceil(spanned) : kMaxSlack);
+    const T at_low = (low - base) / step - T(0.5);
+    const T at_high = (high - base) / step - T(0.5);
+    const T enter = std::floor(step > T(0) ? at_low : at_high) - slack;
+    const T leave = std::ceil(step > T(0) ? at_high : at_low) + slack;
     first = enter > first ? enter : first;
     last = leave < last ? leave : last;
   }
-  const T count = last - first + T(1);
-  return {first, count >= T(1) ? static_cast<int64_t>(count) : 0};
+  const T left = last - first + T(1);
+  return {first, left >= T(1) ? static_cast<int64_t>(left) : 0};
+}
+
+// The samples of bin p that can touch the map: an interval, because positions are affine in the
+// sample index. Adaptive spacing exceeds half a pixel unless one sample covers the bin, so their
+// number is O(pixels) for any box; with a fixed ratio it is at most the ratio.
+template <typename T>
+C10_HOST_DEVICE SampleRange<T> accepted_samples(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels) {
+  const T count = pixels > 0 ? axis.grid : T(0);
+  return clip_samples(axis.start + T(p) * axis.bin, axis.bin / axis.grid, count, T(-1), T(pixels));
 }
 
 }  // namespace roiops

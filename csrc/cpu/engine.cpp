@@ -25,7 +25,7 @@ void sum_taps(const Tap<T>* begin, const Tap<T>* end, const Block<const In>& in,
   }
   if (in.lane_stride == 1 && in.lanes == kLanes<T>) {
     for (const Tap<T>* tap = begin; tap != end; ++tap) {
-      const In* const at = in.data + tap->pixel * in.item_stride;
+      const In* const at = in.data + (tap->pixel - in.first_item) * in.item_stride;
       for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
         sum[lane] += tap->weight * static_cast<T>(at[lane]);
       }
@@ -33,7 +33,7 @@ void sum_taps(const Tap<T>* begin, const Tap<T>* end, const Block<const In>& in,
     return;
   }
   for (const Tap<T>* tap = begin; tap != end; ++tap) {
-    const In* const at = in.data + tap->pixel * in.item_stride;
+    const In* const at = in.data + (tap->pixel - in.first_item) * in.item_stride;
     for (int64_t lane = 0; lane < in.lanes; ++lane) {
       sum[lane] += tap->weight * static_cast<T>(at[lane * in.lane_stride]);
     }
@@ -41,8 +41,8 @@ void sum_taps(const Tap<T>* begin, const Tap<T>* end, const Block<const In>& in,
 }
 
 template <typename T, typename In, typename Out>
-void gather_block(const RoiTaps<T>& roi, const Block<const In>& in, const Block<Out>& out) {
-  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+void gather_block(const RoiTaps<T>& roi, Block<const In> in, const Block<Out>& out) {
+  for (int64_t bin = 0; bin < roi.bins; ++bin, in.data += in.bin_stride) {
     T sum[kLanes<T>];
     sum_taps(roi.taps + roi.start[bin], roi.taps + roi.start[bin + 1], in, sum);
     Out* const at = out.data + bin * out.item_stride;
@@ -58,21 +58,21 @@ void gather(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& in, const 
   for (int64_t lane = 0; lane < in.lanes; lane += kLanes<T>) {
     const int64_t lanes = min_lanes<T>(in.lanes - lane);
     gather_block<T, S, S>(roi,
-        {in.data + lane * in.lane_stride, in.item_stride, in.lane_stride, lanes},
+        {in.data + lane * in.lane_stride, in.item_stride, in.lane_stride, lanes, in.bin_stride},
         {out.data + lane * out.lane_stride, out.item_stride, out.lane_stride, lanes});
   }
 }
 
 template <typename S>
-void gather_panel(
-    const RoiTaps<Accumulator<S>>& roi, const Accumulator<S>* panel, const Block<S>& out) {
+void gather_panel(const RoiTaps<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
+    const Block<S>& out) {
   using T = Accumulator<S>;
-  gather_block<T, T, S>(roi, {panel, kLanes<T>, 1, kLanes<T>}, out);
+  gather_block<T, T, S>(roi, {panel, kLanes<T>, 1, kLanes<T>, 0, first}, out);
 }
 
 template <typename S>
-void scatter_panel(
-    const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad, Accumulator<S>* panel) {
+void scatter_panel(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
+    Accumulator<S>* panel, int64_t first) {
   using T = Accumulator<S>;
   T value[kLanes<T>] = {};
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
@@ -81,9 +81,26 @@ void scatter_panel(
       value[lane] = static_cast<T>(at[lane * grad.lane_stride]);
     }
     for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-      T* const pixel = panel + int64_t{roi.taps[t].pixel} * kLanes<T>;
+      T* const pixel = panel + (roi.taps[t].pixel - first) * kLanes<T>;
       for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
         pixel[lane] += roi.taps[t].weight * value[lane];
+      }
+    }
+  }
+}
+
+// Channels outermost: few channels are far apart.
+template <typename S>
+void scatter(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
+    const Block<Accumulator<S>>& in) {
+  using T = Accumulator<S>;
+  for (int64_t lane = 0; lane < grad.lanes; ++lane) {
+    T* plane = in.data + lane * in.lane_stride;
+    const S* at = grad.data + lane * grad.lane_stride;
+    for (int64_t bin = 0; bin < roi.bins; ++bin, at += grad.item_stride, plane += in.bin_stride) {
+      const T value = static_cast<T>(*at);
+      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
+        plane[roi.taps[t].pixel * in.item_stride] += roi.taps[t].weight * value;
       }
     }
   }
@@ -116,14 +133,15 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
   const bool contiguous = in.lane_stride == 1 && grad.lane_stride == 1;
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     const S* const grad_bin = grad.data + bin * grad.item_stride;
+    const S* const map = in.data + bin * in.bin_stride;
     for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
       products[t] =
-          contiguous ? dot(grad_bin, in.data + roi.taps[t].pixel * in.item_stride, in.lanes) : T(0);
+          contiguous ? dot(grad_bin, map + roi.taps[t].pixel * in.item_stride, in.lanes) : T(0);
     }
     // Channels outermost otherwise, so that a plane's rows are read while they are in the cache.
     for (int64_t lane = 0; lane < in.lanes && !contiguous; ++lane) {
       const T value = static_cast<T>(grad_bin[lane * grad.lane_stride]);
-      const S* const plane = in.data + lane * in.lane_stride;
+      const S* const plane = map + lane * in.lane_stride;
       for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
         products[t] += value * static_cast<T>(plane[roi.taps[t].pixel * in.item_stride]);
       }
@@ -162,8 +180,8 @@ void unpack(const Accumulator<S>* panel, int64_t pixels, const Block<S>& out) {
 
 template <typename S>
 const Engine<S>& engine() {
-  static constexpr Engine<S> kEngine = {
-      &gather<S>, &gather_panel<S>, &scatter_panel<S>, &products<S>, &pack<S>, &unpack<S>};
+  static constexpr Engine<S> kEngine = {&gather<S>, &scatter<S>, &gather_panel<S>,
+      &scatter_panel<S>, &products<S>, &pack<S>, &unpack<S>};
   return kEngine;
 }
 

@@ -25,12 +25,15 @@ struct Engine {
 
   // Reads the features where they lie. Best where channels are contiguous or taps are few.
   void (*gather)(const RoiTaps<T>& roi, const Block<const S>& in, const Block<S>& out);
-  void (*gather_panel)(const RoiTaps<T>& roi, const T* panel, const Block<S>& out);
-  void (*scatter_panel)(const RoiTaps<T>& roi, const Block<const S>& grad, T* panel);
+  // in += A^T grad in place, for few channels, where a panel would be mostly empty.
+  void (*scatter)(const RoiTaps<T>& roi, const Block<const S>& grad, const Block<T>& in);
+  // A panel starts with the image's pixel `first`.
+  void (*gather_panel)(const RoiTaps<T>& roi, const T* panel, int64_t first, const Block<S>& out);
+  void (*scatter_panel)(const RoiTaps<T>& roi, const Block<const S>& grad, T* panel, int64_t first);
   // products[t] = sum over the lanes of grad[bin of t] * in[pixel of t]
   void (*products)(
       const RoiTaps<T>& roi, const Block<const S>& grad, const Block<const S>& in, T* products);
-  // Lanes beyond in.lanes are zero-filled; unpack leaves them out.
+  // Some pixels of an image. Lanes beyond in.lanes are zero-filled; unpack leaves them out.
   void (*pack)(const Block<const S>& in, int64_t pixels, T* panel);
   void (*unpack)(const T* panel, int64_t pixels, const Block<S>& out);
 };

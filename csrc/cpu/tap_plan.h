@@ -2,47 +2,54 @@
 //
 // NOTE [Chunks]
 // A RoI costs O(map) taps at most, but a thousand RoIs may cost a thousand maps. RoIs are taken in
-// image order and their taps listed in chunks of about kChunkTaps, so that scratch memory is
-// bounded by one chunk (or by the largest single RoI). Chunk borders depend on the RoIs alone,
-// never on the number of threads, and so do the bits of every result.
+// order of level and image and their taps listed in chunks of about kChunkTaps, so that scratch
+// memory is bounded by one chunk (or by the largest single RoI). Chunk borders depend on the RoIs
+// alone, never on the number of threads, and so do the bits of every result.
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/rois.h"
 #include "cpu/types.h"
 
 namespace roiops::cpu {
 
 inline constexpr int64_t kChunkTaps = int64_t{1} << 20;
 
-// The RoIs of a call. Image indices have been checked.
-struct RoiList {
-  const double* rows;  // [count, columns]; (image, ...)
-  int64_t columns;
-  std::vector<int64_t> image;  // [count]
+// The pixels that a RoI's taps lie between.
+struct PixelSpan {
+  int32_t first = std::numeric_limits<int32_t>::max();
+  int32_t end = 0;
 
-  int64_t count() const {
-    return static_cast<int64_t>(image.size());
+  void add(int32_t pixel) {
+    first = std::min(first, pixel);
+    end = std::max(end, pixel + 1);
   }
-  const double* row(int64_t roi) const {
-    return rows + roi * columns;
+  void add(const PixelSpan& other) {
+    first = std::min(first, other.first);
+    end = std::max(end, other.end);
+  }
+  int64_t pixels() const {
+    return first < end ? int64_t{end} - first : 0;
   }
 };
 
-// Some RoIs with their taps, sorted by image.
+// Some RoIs with their taps, sorted by level and image.
 template <typename T>
 struct TapChunk {
-  int64_t index;                    // 0 for the first chunk of the plan
-  int64_t bins;                     // per RoI
-  const std::vector<int64_t>& roi;  // the caller's number of each RoI, in plan order
-  const std::vector<int64_t>& image;
-  int64_t begin, end;    // this chunk's RoIs, in plan order
-  const int64_t* start;  // [(end - begin) * (bins + 1)], counted from `taps`
+  int64_t index;  // 0 for the first chunk of the plan
+  int64_t bins;   // per RoI
+  const RoiList& rois;
+  const std::vector<int64_t>& order;  // the caller's number of each RoI, in plan order
+  int64_t begin, end;                 // this chunk's RoIs, in plan order
+  const int64_t* start;               // [(end - begin) * (bins + 1)], counted from `taps`
   const Tap<T>* taps;
+  const PixelSpan* span;  // [end - begin]
 
   RoiTaps<T> of(int64_t at) const {
     return {bins, start + (at - begin) * (bins + 1), taps};
@@ -52,7 +59,7 @@ struct TapChunk {
   }
 };
 
-// Taps is the class that lists one RoI's taps, for example SeparableTaps<RoiAlignGeometry<float>>.
+// Taps is a lister: see NOTE [Listers].
 template <typename Taps>
 class TapPlan {
  public:
@@ -63,8 +70,9 @@ class TapPlan {
     for (int64_t i = 0; i < rois.count(); ++i) {
       order_[i] = i;
     }
-    std::stable_sort(order_.begin(), order_.end(),
-        [&](int64_t a, int64_t b) { return rois.image[a] < rois.image[b]; });
+    const auto source = [&](int64_t roi) { return std::pair(rois.level[roi], rois.image[roi]); };
+    std::stable_sort(
+        order_.begin(), order_.end(), [&](int64_t a, int64_t b) { return source(a) < source(b); });
     count_taps();
     cut_chunks();
   }
@@ -76,32 +84,34 @@ class TapPlan {
   // Calls body(chunk) for each chunk in order. weight(tap, roi) is the entry to list for a tap.
   template <typename Weight, typename Body>
   void for_each_chunk(Weight&& weight, Body&& body) const {
-    std::vector<int64_t> image(order_.size());
-    std::transform(
-        order_.begin(), order_.end(), image.begin(), [&](int64_t roi) { return rois_.image[roi]; });
     for (int64_t c = 0; c < chunks(); ++c) {
       const int64_t begin = chunk_begin_[c], end = chunk_begin_[c + 1];
       // Not a vector: its first touch belongs to the threads that fill it.
       const std::unique_ptr<Tap<T>[]> taps(new Tap<T>[offset_[end] - offset_[begin]]);
       const std::unique_ptr<int64_t[]> start(new int64_t[(end - begin) * (bins_ + 1)]);
+      std::vector<PixelSpan> span(end - begin);
       parallel_for(end - begin, [&](int64_t first, int64_t last) {
         Taps lister = prototype_;
         for (int64_t at = begin + first; at < begin + last; ++at) {
           list(lister, order_[at], weight, offset_[at] - offset_[begin], taps.get(),
-              start.get() + (at - begin) * (bins_ + 1));
+              start.get() + (at - begin) * (bins_ + 1), span[at - begin]);
         }
       });
-      body(TapChunk<T>{c, bins_, order_, image, begin, end, start.get(), taps.get()});
+      body(TapChunk<T>{c, bins_, rois_, order_, begin, end, start.get(), taps.get(), span.data()});
     }
   }
 
  private:
   template <typename Weight>
   void list(Taps& lister, int64_t roi, const Weight& weight, int64_t at, Tap<T>* taps,
-      int64_t* start) const {
-    lister.prepare(rois_.row(roi));
+      int64_t* start, PixelSpan& span) const {
+    lister.prepare(rois_[roi]);
     *start = at;
-    lister.visit([&](int32_t pixel, const auto& tap) { taps[at++] = {pixel, weight(tap, roi)}; },
+    lister.visit(
+        [&](int32_t pixel, const auto& tap) {
+          taps[at++] = {pixel, weight(tap, roi)};
+          span.add(pixel);
+        },
         [&] { *++start = at; });
   }
 
@@ -110,7 +120,7 @@ class TapPlan {
     parallel_for(rois_.count(), [&](int64_t begin, int64_t end) {
       Taps lister = prototype_;
       for (int64_t at = begin; at < end; ++at) {
-        lister.prepare(rois_.row(order_[at]));
+        lister.prepare(rois_[order_[at]]);
         offset_[at + 1] = lister.size();
       }
     });
@@ -137,7 +147,7 @@ class TapPlan {
   const RoiList& rois_;
   Taps prototype_;
   int64_t bins_;
-  std::vector<int64_t> order_;        // RoIs sorted by image
+  std::vector<int64_t> order_;        // RoIs sorted by level and image
   std::vector<int64_t> offset_;       // [count + 1], taps before each RoI in plan order
   std::vector<int64_t> chunk_begin_;  // [chunks + 1]
 };

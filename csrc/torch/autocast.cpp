@@ -1,7 +1,6 @@
 // Autocast. Our kernels take 16-bit features beside float boxes and accumulate in float, so the
 // feature map keeps its dtype; only 16-bit boxes are widened.
 #include <ATen/autocast_mode.h>
-#include <torch/library.h>
 
 #include "torch/mean_op.h"
 
@@ -11,22 +10,27 @@ namespace {
 template <typename Op, typename Pack = decltype(Op::pack)>
 struct Autocast;
 
-template <typename Op, typename... Options>
-struct Autocast<Op, MeanCall(Options...)> {
-  static Tensor kernel(const Tensor& input, const Tensor& rois, Options... options) {
+// Every operator has its features first and its boxes second.
+template <typename Op, typename Input, typename... Args>
+struct Autocast<Op, MeanArgs(Input, const Tensor&, Args...)> {
+  static Tensor kernel(Input input, const Tensor& boxes, Args... args) {
     const c10::impl::ExcludeDispatchKeyGuard guard(c10::autocast_dispatch_keyset);
-    const auto boxes = at::autocast::cached_cast(at::kFloat, rois, input.device().type());
-    return MeanOp<Op>::handle().call(input, boxes, std::move(options)...);
+    const Tensor wide = at::autocast::cached_cast(at::kFloat, boxes, boxes.device().type());
+    return MeanOp<Op>::handle().call(input, wide, std::forward<Args>(args)...);
   }
 };
+
+void register_autocast(torch::Library& m) {
+  for_each_mean_op([&]<typename Op>() { m.impl(Op::kName, &Autocast<Op>::kernel); });
+}
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, AutocastCPU, m) {
-  m.impl("roi_align", TORCH_FN(Autocast<RoiAlign>::kernel));
+  register_autocast(m);
 }
 TORCH_LIBRARY_IMPL(roiops, AutocastCUDA, m) {
-  m.impl("roi_align", TORCH_FN(Autocast<RoiAlign>::kernel));
+  register_autocast(m);
 }
 
 }  // namespace roiops

@@ -1,166 +1,227 @@
 // Autograd of the average-type operators. Each is linear in its features, so that the backward of
 // its backward, and its tangent by the features, are the operator itself.
-#include <torch/library.h>
-
+//
+// Edges of every node: the feature maps, then the boxes, then the extra tensor.
 #include "torch/mean_op.h"
 #include "torch/node.h"
 
 namespace roiops {
 namespace {
 
-using Sizes = std::vector<c10::SymInt>;
-using Options = std::vector<double>;
+using Sizes = std::vector<SymInt>;
+using Numbers = std::vector<double>;
+
+OptionalTensor optional(const Tensor& tensor) {
+  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
+}
+
+Tensor primal(const Tensor& tensor) {
+  return tensor.defined() ? tensor._fw_primal(/*level=*/0) : tensor;
+}
+
+Tensor tangent(const Tensor& tensor) {
+  return tensor.defined() ? tensor._fw_grad(/*level=*/0) : tensor;
+}
+
+void set_tangent(const Tensor& result, const Tensor& tangent) {
+  result._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
+}
+
+// A box has its gradient from one level, and zeros from the others.
+void add_to(Tensor& sum, bool wanted, const Tensor& term) {
+  if (wanted) {
+    sum = sum.defined() ? sum + term : term;
+  }
+}
 
 struct MeanNode : OpNode<MeanNode> {
   static constexpr const char* kName = "RoiMeanBackward";
 
-  ag::SavedVariable boxes, input;  // input only if the boxes want a gradient
-  Sizes input_size;
+  std::vector<ag::SavedVariable> inputs;  // only if the boxes or the extra tensor want a gradient
+  ag::SavedVariable boxes, extra;
+  Sizes input_sizes;
   std::string op;
-  Options options;
+  Numbers options;
 
   auto fields() {
-    return std::tie(boxes, input, input_size, op, options);
+    return std::tie(inputs, boxes, extra, input_sizes, op, options);
   }
 
   static ag::variable_list backward(const ag::variable_list& grads, const Need& need,
-      const Tensor& boxes, const Tensor& input, const Sizes& input_size, const std::string& op,
-      const Options& options) {
-    ag::variable_list result(2);
+      const std::vector<Tensor>& inputs, const Tensor& boxes, const Tensor& extra,
+      const Sizes& input_sizes, const std::string& op, const Numbers& options) {
+    ag::variable_list result(need.size());
     if (!grads[0].defined()) {
       return result;
     }
-    if (need[0]) {
-      result[0] = mean_backward_op().call(grads[0], boxes, input_size, op, options);
-    }
-    if (need[1]) {
-      result[1] = mean_backward_boxes_op().call(grads[0], input, boxes, op, options);
+    const size_t levels = need.size() - 2;
+    const MeanCall call{op, options, {}};
+    for (size_t level = 0; level < levels; ++level) {
+      const MeanCall one = call_of_level(call, level);
+      if (need[level]) {
+        result[level] = mean_backward_op().call(grads[0], boxes, optional(extra),
+            SymIntArrayRef(input_sizes).slice(4 * level, 4), op, one.options);
+      }
+      if (need[levels] || need[levels + 1]) {
+        const auto [by_boxes, by_extra] = mean_backward_boxes_op().call(
+            grads[0], inputs[level], boxes, optional(extra), op, one.options);
+        add_to(result[levels], need[levels], by_boxes);
+        add_to(result[levels + 1], need[levels + 1], by_extra);
+      }
     }
     return result;
   }
 };
 
-node_ptr<MeanNode> mean_node(const Tensor& input, const Tensor& boxes, const MeanCall& call) {
+node_ptr<MeanNode> mean_node(const MeanArgs& args) {
   auto node = new_node<MeanNode>();
-  node->set_next_edges(ag::collect_next_edges(input, boxes));
-  node->boxes = save(boxes);
-  if (node->should_compute_output(1)) {
-    node->input = save(input);
+  node->set_next_edges(ag::collect_next_edges(args.inputs, args.boxes, args.extra));
+  const size_t levels = args.inputs.size();
+  if (node->should_compute_output(levels) || node->should_compute_output(levels + 1)) {
+    for (const Tensor& input : args.inputs) {
+      node->inputs.push_back(save(input));
+    }
   }
-  node->input_size = input.sym_sizes().vec();
-  node->op = call.op;
-  node->options = call.options;
+  node->boxes = save(args.boxes);
+  node->extra = save(args.extra);
+  for (const Tensor& input : args.inputs) {
+    const auto sizes = input.sym_sizes();
+    node->input_sizes.insert(node->input_sizes.end(), sizes.begin(), sizes.end());
+  }
+  node->op = args.call.op;
+  node->options = args.call.options;
   return node;
 }
 
-Tensor mean_tangent(const Tensor& input, const Tensor& boxes, const MeanCall& call) {
-  const Tensor& input_tangent = input._fw_grad(/*level=*/0);
-  const Tensor& boxes_tangent = boxes._fw_grad(/*level=*/0);
-  Tensor tangent;
-  if (input_tangent.defined()) {
-    tangent =
-        mean_op().call(input_tangent, boxes._fw_primal(0), call.output_size, call.op, call.options);
+// A bin has its tangent from one level, and zeros from the others.
+Tensor mean_tangent(const MeanArgs& args) {
+  const Tensor boxes = primal(args.boxes), extra = primal(args.extra);
+  const Tensor boxes_tangent = tangent(args.boxes), extra_tangent = tangent(args.extra);
+  Tensor result;
+  for (size_t level = 0; level < args.inputs.size(); ++level) {
+    const MeanCall call = call_of_level(args.call, level);
+    const Tensor input_tangent = tangent(args.inputs[level]);
+    if (input_tangent.defined()) {
+      add_to(result, true,
+          mean_op().call(
+              input_tangent, boxes, optional(extra), call.output_size, call.op, call.options));
+    }
+    if (boxes_tangent.defined() || extra_tangent.defined()) {
+      add_to(result, true,
+          mean_jvp_boxes_op().call(primal(args.inputs[level]), boxes, optional(extra),
+              optional(boxes_tangent), optional(extra_tangent), call.output_size, call.op,
+              call.options));
+    }
   }
-  if (boxes_tangent.defined()) {
-    const Tensor moved = mean_jvp_boxes_op().call(input._fw_primal(0), boxes._fw_primal(0),
-        boxes_tangent, call.output_size, call.op, call.options);
-    tangent = tangent.defined() ? tangent + moved : moved;
+  return result;
+}
+
+// The call as its derivatives see it: without the constant that crop_and_resize extrapolates with,
+// and with constant boxes where the result is piecewise constant in them.
+MeanArgs differentiable_part(MeanArgs args) {
+  const bool crop = args.call.op == "crop_and_resize";
+  if (args.call.op == "ps_roi_pool" || (crop && args.call.options[0] != 0)) {
+    args.boxes = args.boxes.detach();
   }
-  return tangent;
+  if (crop) {
+    args.call.options[1] = 0;
+  }
+  return args;
 }
 
 // Output of `forward`, an average-type operator below autograd, with its graph and tangent.
 template <typename Forward>
-Tensor mean_autograd(
-    const Tensor& input, const Tensor& boxes, const MeanCall& call, Forward&& forward) {
+Tensor mean_autograd(const MeanArgs& packed, Forward&& forward) {
+  const MeanArgs args = differentiable_part(packed);
   node_ptr<MeanNode> node;
-  if (ag::compute_requires_grad(input, boxes)) {
-    node = mean_node(input, boxes, call);
+  if (ag::compute_requires_grad(args.inputs, args.boxes, args.extra)) {
+    node = mean_node(args);
   }
   Tensor output = below_autograd(forward);
   if (node) {
     ag::set_history(output, node);
   }
-  const Tensor tangent = mean_tangent(input, boxes, call);
-  if (tangent.defined()) {
-    output._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
+  const Tensor output_tangent = mean_tangent(args);
+  if (output_tangent.defined()) {
+    set_tangent(output, output_tangent);
   }
   return output;
-}
-
-Tensor mean(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
-    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options) {
-  return mean_autograd(input, boxes, unpack(output_size, op, options), [&] {
-    return mean_op().redispatch(
-        keys & c10::after_autograd_keyset, input, boxes, output_size, op, options);
-  });
 }
 
 template <typename Op, typename Pack = decltype(Op::pack)>
 struct Autograd;
 
-template <typename Op, typename... Options>
-struct Autograd<Op, MeanCall(Options...)> {
-  static Tensor kernel(
-      c10::DispatchKeySet keys, const Tensor& input, const Tensor& rois, Options... options) {
-    return mean_autograd(input, rois, Op::pack(options...), [&] {
-      return MeanOp<Op>::handle().redispatch(
-          keys & c10::after_autograd_keyset, input, rois, options...);
+template <typename Op, typename... Args>
+struct Autograd<Op, MeanArgs(Args...)> {
+  static Tensor kernel(c10::DispatchKeySet keys, Args... args) {
+    return mean_autograd(Op::pack(args...), [&] {
+      return MeanOp<Op>::handle().redispatch(keys & c10::after_autograd_keyset, args...);
     });
   }
 };
 
-void check_no_second_derivative(bool wanted, const std::string& op) {
+Tensor mean(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
+    const OptionalTensor& extra, SymIntArrayRef output_size, std::string_view op, Options options) {
+  return mean_autograd(to_args({input}, boxes, extra, op, options, output_size), [&] {
+    return mean_op().redispatch(
+        keys & c10::after_autograd_keyset, input, boxes, extra, output_size, op, options);
+  });
+}
+
+void check_no_second_derivative(bool wanted, std::string_view op) {
   TORCH_CHECK_NOT_IMPLEMENTED(
       !wanted, op, ": second derivatives by `boxes` are not implemented. Detach the boxes.");
 }
 
+// Edges: grad, boxes, extra.
 struct MeanBackwardNode : OpNode<MeanBackwardNode> {
   static constexpr const char* kName = "RoiMeanBackwardBackward";
 
-  ag::SavedVariable boxes;
+  ag::SavedVariable boxes, extra;
   Sizes output_size;
   std::string op;
-  Options options;
+  Numbers options;
 
   auto fields() {
-    return std::tie(boxes, output_size, op, options);
+    return std::tie(boxes, extra, output_size, op, options);
   }
 
   static ag::variable_list backward(const ag::variable_list& grads, const Need& need,
-      const Tensor& boxes, const Sizes& output_size, const std::string& op,
-      const Options& options) {
-    check_no_second_derivative(need[1], op);
-    ag::variable_list result(2);
+      const Tensor& boxes, const Tensor& extra, const Sizes& output_size, const std::string& op,
+      const Numbers& options) {
+    check_no_second_derivative(need[1] || need[2], op);
+    ag::variable_list result(3);
     if (grads[0].defined() && need[0]) {
-      result[0] = mean_op().call(grads[0], boxes, output_size, op, options);
+      result[0] = mean_op().call(grads[0], boxes, optional(extra), output_size, op, options);
     }
     return result;
   }
 };
 
 Tensor mean_backward(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& boxes,
-    c10::SymIntArrayRef input_size, std::string_view op, at::ArrayRef<double> options) {
-  const Tensor& grad_tangent = grad._fw_grad(/*level=*/0);
-  check_no_second_derivative(boxes._fw_grad(/*level=*/0).defined(), std::string(op));
-  Tensor grad_input = below_autograd([&] {
+    const OptionalTensor& extra, SymIntArrayRef input_size, std::string_view op, Options options) {
+  const Tensor other = extra.value_or(Tensor());
+  check_no_second_derivative(tangent(boxes).defined() || tangent(other).defined(), op);
+  const Tensor result = below_autograd([&] {
     return mean_backward_op().redispatch(
-        keys & c10::after_autograd_keyset, grad, boxes, input_size, op, options);
+        keys & c10::after_autograd_keyset, grad, boxes, extra, input_size, op, options);
   });
-  if (ag::compute_requires_grad(grad, boxes)) {
+  if (ag::compute_requires_grad(grad, boxes, other)) {
     auto node = new_node<MeanBackwardNode>();
-    node->set_next_edges(ag::collect_next_edges(grad, boxes));
+    node->set_next_edges(ag::collect_next_edges(grad, boxes, other));
     node->boxes = save(boxes);
+    node->extra = save(other);
     node->output_size = grad.sym_sizes().slice(2).vec();
     node->op = std::string(op);
     node->options = options.vec();
-    ag::set_history(grad_input, node);
+    ag::set_history(result, node);
   }
+  const Tensor grad_tangent = tangent(grad);
   if (grad_tangent.defined()) {
-    grad_input._set_fw_grad(mean_backward_op().call(grad_tangent, boxes, input_size, op, options),
-        /*level=*/0, /*is_inplace_op=*/false);
+    set_tangent(
+        result, mean_backward_op().call(grad_tangent, boxes, extra, input_size, op, options));
   }
-  return grad_input;
+  return result;
 }
 
 // For results that cannot be differentiated again.
@@ -180,49 +241,57 @@ struct FirstOrderNode : OpNode<FirstOrderNode> {
 };
 
 template <typename Forward, typename... Tensors>
-Tensor first_order(std::string_view op, Forward&& forward, const Tensors&... tensors) {
-  check_no_second_derivative((tensors._fw_grad(/*level=*/0).defined() || ...), std::string(op));
-  Tensor output = below_autograd(forward);
+auto first_order(std::string_view op, Forward&& forward, const Tensors&... tensors) {
+  check_no_second_derivative((tangent(tensors).defined() || ...), op);
+  auto result = below_autograd(forward);
   if (ag::compute_requires_grad(tensors...)) {
     auto node = new_node<FirstOrderNode>();
     node->set_next_edges(ag::collect_next_edges(tensors...));
     node->op = std::string(op);
-    ag::set_history(output, node);
+    if constexpr (std::is_same_v<decltype(result), Tensor>) {
+      ag::set_history(result, node);
+    } else {
+      ag::set_history(std::get<0>(result), node);
+      ag::set_history(std::get<1>(result), node);
+    }
   }
-  return output;
+  return result;
 }
 
-Tensor mean_backward_boxes(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& input,
-    const Tensor& boxes, std::string_view op, at::ArrayRef<double> options) {
+std::tuple<Tensor, Tensor> mean_backward_boxes(c10::DispatchKeySet keys, const Tensor& grad,
+    const Tensor& input, const Tensor& boxes, const OptionalTensor& extra, std::string_view op,
+    Options options) {
   return first_order(
       op,
       [&] {
         return mean_backward_boxes_op().redispatch(
-            keys & c10::after_autograd_keyset, grad, input, boxes, op, options);
+            keys & c10::after_autograd_keyset, grad, input, boxes, extra, op, options);
       },
-      grad, input, boxes);
+      grad, input, boxes, extra.value_or(Tensor()));
 }
 
 Tensor mean_jvp_boxes(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
-    const Tensor& tangent, c10::SymIntArrayRef output_size, std::string_view op,
-    at::ArrayRef<double> options) {
+    const OptionalTensor& extra, const OptionalTensor& boxes_tangent,
+    const OptionalTensor& extra_tangent, SymIntArrayRef output_size, std::string_view op,
+    Options options) {
   return first_order(
       op,
       [&] {
-        return mean_jvp_boxes_op().redispatch(
-            keys & c10::after_autograd_keyset, input, boxes, tangent, output_size, op, options);
+        return mean_jvp_boxes_op().redispatch(keys & c10::after_autograd_keyset, input, boxes,
+            extra, boxes_tangent, extra_tangent, output_size, op, options);
       },
-      input, boxes, tangent);
+      input, boxes, extra.value_or(Tensor()), boxes_tangent.value_or(Tensor()),
+      extra_tangent.value_or(Tensor()));
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Autograd, m) {
-  m.impl("roi_align", TORCH_FN(Autograd<RoiAlign>::kernel));
-  m.impl("_mean", TORCH_FN(mean));
-  m.impl("_mean_backward", TORCH_FN(mean_backward));
-  m.impl("_mean_backward_boxes", TORCH_FN(mean_backward_boxes));
-  m.impl("_mean_jvp_boxes", TORCH_FN(mean_jvp_boxes));
+  for_each_mean_op([&]<typename Op>() { m.impl(Op::kName, &Autograd<Op>::kernel); });
+  m.impl("_mean", &mean);
+  m.impl("_mean_backward", &mean_backward);
+  m.impl("_mean_backward_boxes", &mean_backward_boxes);
+  m.impl("_mean_jvp_boxes", &mean_jvp_boxes);
 }
 
 }  // namespace roiops

@@ -7,20 +7,18 @@
 
 namespace roiops {
 
-// The options of a sampling op, from a checked call.
+// What a checked call asks, as the geometries take it.
 SamplingOptions sampling_options(const MeanCall& call);
+bool is_position_sensitive(const MeanCall& call);
 
-// A derivative's call: the output size is that of `grad`, which must have four dimensions.
-MeanCall unpack_grad(const Tensor& grad, std::string_view op, at::ArrayRef<double> options);
-
-// Each checks a whole call and returns its result, uninitialised. What only the data can tell (the
+// Each checks a whole call and returns its results, uninitialised. What only the data can tell (the
 // boxes' image numbers) is left to the kernel.
-Tensor prepare_mean(const Tensor& input, const Tensor& boxes, const MeanCall& call);
-Tensor prepare_mean_backward(
-    const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size, const MeanCall& call);
-Tensor prepare_mean_backward_boxes(
-    const Tensor& grad, const Tensor& input, const Tensor& boxes, const MeanCall& call);
+Tensor prepare_mean(const MeanArgs& args);
+Tensor prepare_mean_backward(const Tensor& grad, const MeanArgs& args, SymIntArrayRef input_size);
+// By the boxes and by the extra tensor; the latter is empty if that takes no gradient.
+std::tuple<Tensor, Tensor> prepare_mean_backward_boxes(const Tensor& grad, const MeanArgs& args);
+// An undefined tangent is zero.
 Tensor prepare_mean_jvp_boxes(
-    const Tensor& input, const Tensor& boxes, const Tensor& tangent, const MeanCall& call);
+    const MeanArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent);
 
 }  // namespace roiops

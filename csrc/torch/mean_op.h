@@ -2,57 +2,138 @@
 //
 // NOTE [Mean ops]
 // An average-type operator is a tap matrix applied to features. Its public schema (roi_align, ...)
-// differs from the others' in its options only, so that derivatives are four private operators
+// differs from the others' in its arguments only, so that derivatives are four private operators
 // shared by all of them, which take the public operator's name and its options as plain data:
 //   _mean                 the operator itself (double backward, tangents by the features)
 //   _mean_backward        gradient by the features
-//   _mean_backward_boxes  gradient by the boxes
-//   _mean_jvp_boxes       tangent by the boxes
-// A public operator is a function that packs its options into a MeanCall, and a line in each file
-// of this folder.
+//   _mean_backward_boxes  gradient by the boxes (and offsets)
+//   _mean_jvp_boxes       tangent by the boxes (and offsets)
+// They take one map, so that every kind of vmap can batch them: a feature pyramid has a call per
+// level, which touches the boxes of that level only.
+// A public operator is a struct with a function that packs its arguments, an entry in
+// for_each_mean_op, a rule in check.cpp and a geometry in each backend.
 #pragma once
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
 
 namespace roiops {
 
 using at::Tensor;
+using at::TensorList;
+using c10::SymInt;
+using c10::SymIntArrayRef;
+using Options = at::ArrayRef<double>;
+using OptionalTensor = std::optional<Tensor>;
 
 // Which operator with which options, in types that a dispatcher schema and a saved graph can hold.
 struct MeanCall {
-  std::string op;                        // the public operator's name
-  std::vector<double> options;           // in the order of the packing function
-  std::vector<c10::SymInt> output_size;  // PH, PW
+  std::string op;                   // the public operator's name
+  std::vector<double> options;      // in the order of the packing function
+  std::vector<SymInt> output_size;  // PH, PW
 };
 
-// A public operator: its name, and how the arguments after its tensors become a call.
-struct RoiAlign {
-  static constexpr const char* kName = "roiops::roi_align";
-  static MeanCall pack(double spatial_scale, c10::SymInt pooled_height, c10::SymInt pooled_width,
-      int64_t sampling_ratio, bool aligned);
+struct MeanArgs {
+  std::vector<Tensor> inputs;  // feature maps, one per level
+  Tensor boxes;
+  Tensor extra;  // box_indices of crop_and_resize, offset of deform_roi_pool; else undefined
+  MeanCall call;
 };
 
-using Mean = Tensor(const Tensor& input, const Tensor& boxes, c10::SymIntArrayRef output_size,
-    std::string_view op, at::ArrayRef<double> options);
-using MeanBackward = Tensor(const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size,
-    std::string_view op, at::ArrayRef<double> options);
-using MeanBackwardBoxes = Tensor(const Tensor& grad, const Tensor& input, const Tensor& boxes,
-    std::string_view op, at::ArrayRef<double> options);
-using MeanJvpBoxes = Tensor(const Tensor& input, const Tensor& boxes, const Tensor& tangent,
-    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options);
+using Mean = Tensor(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
+    SymIntArrayRef output_size, std::string_view op, Options options);
+using MeanBackward = Tensor(const Tensor& grad, const Tensor& boxes, const OptionalTensor& extra,
+    SymIntArrayRef input_size, std::string_view op, Options options);
+using MeanBackwardBoxes = std::tuple<Tensor, Tensor>(const Tensor& grad, const Tensor& input,
+    const Tensor& boxes, const OptionalTensor& extra, std::string_view op, Options options);
+using MeanJvpBoxes = Tensor(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
+    const OptionalTensor& boxes_tangent, const OptionalTensor& extra_tangent,
+    SymIntArrayRef output_size, std::string_view op, Options options);
 
 const c10::TypedOperatorHandle<Mean>& mean_op();
 const c10::TypedOperatorHandle<MeanBackward>& mean_backward_op();
 const c10::TypedOperatorHandle<MeanBackwardBoxes>& mean_backward_boxes_op();
 const c10::TypedOperatorHandle<MeanJvpBoxes>& mean_jvp_boxes_op();
 
-inline MeanCall unpack(
-    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options) {
+inline MeanCall to_call(std::string_view op, Options options, SymIntArrayRef output_size) {
   return {std::string(op), options.vec(), output_size.vec()};
+}
+
+inline MeanArgs to_args(std::vector<Tensor> inputs, const Tensor& boxes,
+    const OptionalTensor& extra, std::string_view op, Options options, SymIntArrayRef output_size) {
+  return {std::move(inputs), boxes, extra.value_or(Tensor()), to_call(op, options, output_size)};
+}
+
+// The options of multiscale_roi_align: sampling_ratio, aligned, canonical_scale, canonical_level,
+// level, spatial_scales. Level is the number of the one map that a private operator is given, or
+// kAllLevels.
+constexpr size_t kLevelOption = 4;
+constexpr double kAllLevels = -1;
+
+// The call of a private operator for one level; for other operators the call itself.
+MeanCall call_of_level(const MeanCall& call, size_t level);
+
+// The public operators: their names, and how their arguments become MeanArgs.
+struct RoiAlign {
+  static constexpr const char* kName = "roiops::roi_align";
+  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+      SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned);
+};
+struct PsRoiAlign {
+  static constexpr const char* kName = "roiops::ps_roi_align";
+  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+      SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio);
+};
+struct PsRoiPool {
+  static constexpr const char* kName = "roiops::ps_roi_pool";
+  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+      SymInt pooled_height, SymInt pooled_width);
+};
+struct CropAndResize {
+  static constexpr const char* kName = "roiops::crop_and_resize";
+  static MeanArgs pack(const Tensor& image, const Tensor& boxes, const Tensor& box_indices,
+      SymInt crop_height, SymInt crop_width, std::string_view method, double extrapolation_value);
+};
+struct RoiAlignRotated {
+  static constexpr const char* kName = "roiops::roi_align_rotated";
+  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+      SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
+      bool clockwise);
+};
+struct PrRoiPool {
+  static constexpr const char* kName = "roiops::prroi_pool";
+  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+      SymInt pooled_height, SymInt pooled_width);
+};
+struct DeformRoiPool {
+  static constexpr const char* kName = "roiops::deform_roi_pool";
+  static MeanArgs pack(const Tensor& input, const Tensor& rois, const OptionalTensor& offset,
+      double spatial_scale, SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio,
+      double gamma);
+};
+struct MultiscaleRoiAlign {
+  static constexpr const char* kName = "roiops::multiscale_roi_align";
+  static MeanArgs pack(TensorList features, const Tensor& rois, Options spatial_scales,
+      SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
+      int64_t canonical_scale, int64_t canonical_level);
+};
+
+// Calls visit.template operator()<Op>() for every public operator.
+template <typename Visit>
+void for_each_mean_op(Visit&& visit) {
+  visit.template operator()<RoiAlign>();
+  visit.template operator()<PsRoiAlign>();
+  visit.template operator()<PsRoiPool>();
+  visit.template operator()<CropAndResize>();
+  visit.template operator()<RoiAlignRotated>();
+  visit.template operator()<PrRoiPool>();
+  visit.template operator()<DeformRoiPool>();
+  visit.template operator()<MultiscaleRoiAlign>();
 }
 
 template <typename Signature>
@@ -60,24 +141,65 @@ c10::TypedOperatorHandle<Signature> find_op(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
-// What the registrations of a public operator have in common.
+// A public operator's signature, taken from its packing function.
 template <typename Op, typename Pack = decltype(Op::pack)>
 struct MeanOp;
 
-template <typename Op, typename... Options>
-struct MeanOp<Op, MeanCall(Options...)> {
-  using Handle = c10::TypedOperatorHandle<Tensor(const Tensor&, const Tensor&, Options...)>;
-
-  static const Handle& handle() {
-    static const Handle op = find_op<Tensor(const Tensor&, const Tensor&, Options...)>(Op::kName);
+template <typename Op, typename... Args>
+struct MeanOp<Op, MeanArgs(Args...)> {
+  static const auto& handle() {
+    static const auto op = find_op<Tensor(Args...)>(Op::kName);
     return op;
   }
-
-  // A backend's kernel, from what that backend does for any call.
-  template <Tensor (*kMean)(const Tensor&, const Tensor&, const MeanCall&)>
-  static Tensor kernel(const Tensor& input, const Tensor& rois, Options... options) {
-    return kMean(input, rois, Op::pack(std::move(options)...));
+  template <typename Backend>
+  static Tensor kernel(Args... args) {
+    return Backend::mean(Op::pack(std::forward<Args>(args)...));
   }
 };
+
+// A backend has static functions mean, mean_backward, mean_backward_boxes and mean_jvp_boxes on
+// unpacked arguments; these are their kernels for the private operators.
+template <typename Backend>
+struct PrivateOps {
+  static Tensor mean(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
+      SymIntArrayRef output_size, std::string_view op, Options options) {
+    return Backend::mean(to_args({input}, boxes, extra, op, options, output_size));
+  }
+  static Tensor mean_backward(const Tensor& grad, const Tensor& boxes, const OptionalTensor& extra,
+      SymIntArrayRef input_size, std::string_view op, Options options) {
+    return Backend::mean_backward(
+        grad, to_args({}, boxes, extra, op, options, output_size_of(grad, op)), input_size);
+  }
+  static std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const Tensor& input,
+      const Tensor& boxes, const OptionalTensor& extra, std::string_view op, Options options) {
+    return Backend::mean_backward_boxes(
+        grad, to_args({input}, boxes, extra, op, options, output_size_of(grad, op)));
+  }
+  static Tensor mean_jvp_boxes(const Tensor& input, const Tensor& boxes,
+      const OptionalTensor& extra, const OptionalTensor& boxes_tangent,
+      const OptionalTensor& extra_tangent, SymIntArrayRef output_size, std::string_view op,
+      Options options) {
+    return Backend::mean_jvp_boxes(to_args({input}, boxes, extra, op, options, output_size),
+        boxes_tangent.value_or(Tensor()), extra_tangent.value_or(Tensor()));
+  }
+
+  // A derivative's output size is that of its gradient, which must have four dimensions.
+  static SymIntArrayRef output_size_of(const Tensor& grad, std::string_view op) {
+    TORCH_CHECK(grad.defined() && grad.dim() == 4, op,
+        ": `grad` must have shape [K, C, PH, PW], but got ", grad.sym_sizes(), ".");
+    return grad.sym_sizes().slice(2);
+  }
+};
+
+// Registers all average-type operators for a backend.
+template <typename Backend>
+void register_mean_ops(torch::Library& m) {
+  for_each_mean_op(
+      [&]<typename Op>() { m.impl(Op::kName, &MeanOp<Op>::template kernel<Backend>); });
+  m.impl("_mean", &PrivateOps<Backend>::mean);
+  m.impl("_mean_backward", &PrivateOps<Backend>::mean_backward);
+  m.impl("_mean_backward_boxes", &PrivateOps<Backend>::mean_backward_boxes);
+  m.impl("_mean_jvp_boxes", &PrivateOps<Backend>::mean_jvp_boxes);
+}
 
 }  // namespace roiops

@@ -1,39 +1,29 @@
 // Meta kernels: the checks and the empty result, nothing else. Sizes are read as symbols only.
-#include <torch/library.h>
-
 #include "torch/check.h"
 
 namespace roiops {
 namespace {
 
-Tensor mean_meta(const Tensor& input, const Tensor& boxes, c10::SymIntArrayRef output_size,
-    std::string_view op, at::ArrayRef<double> options) {
-  return prepare_mean(input, boxes, unpack(output_size, op, options));
-}
-
-Tensor mean_backward_meta(const Tensor& grad, const Tensor& boxes, c10::SymIntArrayRef input_size,
-    std::string_view op, at::ArrayRef<double> options) {
-  return prepare_mean_backward(grad, boxes, input_size, unpack_grad(grad, op, options));
-}
-
-Tensor mean_backward_boxes_meta(const Tensor& grad, const Tensor& input, const Tensor& boxes,
-    std::string_view op, at::ArrayRef<double> options) {
-  return prepare_mean_backward_boxes(grad, input, boxes, unpack_grad(grad, op, options));
-}
-
-Tensor mean_jvp_boxes_meta(const Tensor& input, const Tensor& boxes, const Tensor& tangent,
-    c10::SymIntArrayRef output_size, std::string_view op, at::ArrayRef<double> options) {
-  return prepare_mean_jvp_boxes(input, boxes, tangent, unpack(output_size, op, options));
-}
+struct Meta {
+  static Tensor mean(const MeanArgs& args) {
+    return prepare_mean(args);
+  }
+  static Tensor mean_backward(const Tensor& grad, const MeanArgs& args, SymIntArrayRef input_size) {
+    return prepare_mean_backward(grad, args, input_size);
+  }
+  static std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const MeanArgs& args) {
+    return prepare_mean_backward_boxes(grad, args);
+  }
+  static Tensor mean_jvp_boxes(
+      const MeanArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent) {
+    return prepare_mean_jvp_boxes(args, boxes_tangent, extra_tangent);
+  }
+};
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Meta, m) {
-  m.impl("roi_align", TORCH_FN(MeanOp<RoiAlign>::kernel<prepare_mean>));
-  m.impl("_mean", TORCH_FN(mean_meta));
-  m.impl("_mean_backward", TORCH_FN(mean_backward_meta));
-  m.impl("_mean_backward_boxes", TORCH_FN(mean_backward_boxes_meta));
-  m.impl("_mean_jvp_boxes", TORCH_FN(mean_jvp_boxes_meta));
+  register_mean_ops<Meta>(m);
 }
 
 }  // namespace roiops

@@ -35,7 +35,7 @@ inline ag::SavedVariable save(const at::Tensor& tensor) {
 
 // Calls forward() with the autograd keys, which have been dealt with, switched off.
 template <typename Forward>
-at::Tensor below_autograd(Forward&& forward) {
+auto below_autograd(Forward&& forward) {
   const at::AutoDispatchBelowADInplaceOrView guard;
   return forward();
 }
@@ -43,6 +43,13 @@ at::Tensor below_autograd(Forward&& forward) {
 // A saved field as backward sees it: the tensor of a SavedVariable, any other value as it is.
 inline at::Tensor value(const ag::SavedVariable& field) {
   return field.unpack();
+}
+inline std::vector<at::Tensor> value(const std::vector<ag::SavedVariable>& fields) {
+  std::vector<at::Tensor> values;
+  for (const ag::SavedVariable& field : fields) {
+    values.push_back(value(field));
+  }
+  return values;
 }
 template <typename T>
 T value(const T& field) {
@@ -52,11 +59,19 @@ T value(const T& field) {
 inline void release(ag::SavedVariable& field) {
   field.reset_data();
 }
+inline void release(std::vector<ag::SavedVariable>& fields) {
+  for (ag::SavedVariable& field : fields) {
+    release(field);
+  }
+}
 template <typename T>
 void release(T&) {}
 
 inline void collect(ag::CompiledNodeArgs& args, const ag::SavedVariable& field) {
   args.collect(field, /*is_output=*/false);
+}
+inline void collect(ag::CompiledNodeArgs& args, const std::vector<ag::SavedVariable>& fields) {
+  args.collect(fields, /*is_output=*/false);
 }
 template <typename T>
 void collect(ag::CompiledNodeArgs& args, const T& field) {

@@ -1,0 +1,98 @@
+// The geometry of roi_align_rotated: the sample grid of roi_align, turned about the RoI's centre.
+#pragma once
+
+#include "core/separable.h"
+
+namespace roiops {
+
+template <typename T>
+struct RotatedOptions {
+  SamplingOptions sampling;
+  bool clockwise;
+  MapSize bins;
+};
+
+// A sample: where it lies, and what its position owes to the box.
+template <typename T>
+struct RotatedSample {
+  T y, x;
+  T t, u;  // position within the box, 0 to 1 down and across
+};
+
+template <typename T>
+struct RotatedRoi {
+  T cy, cx, height, width;  // in feature-map pixels
+  T cosine, sine;
+  T turn;  // sign of the angle
+  T scale;
+  T grid_y, grid_x;  // samples per bin
+  MapSize bins;
+  bool fixed_height, fixed_width;  // minimum size active
+
+  C10_HOST_DEVICE RotatedSample<T> sample(int32_t p, int32_t q, T i, T j) const {
+    const T t = (T(p) + (i + T(0.5)) / grid_y) / T(bins.height);
+    const T u = (T(q) + (j + T(0.5)) / grid_x) / T(bins.width);
+    const T yy = (t - T(0.5)) * height, xx = (u - T(0.5)) * width;
+    return {yy * cosine - xx * sine + cy, yy * sine + xx * cosine + cx, t, u};
+  }
+
+  // Rows i of samples that can touch the map: its corners, seen from the box.
+  C10_HOST_DEVICE SampleRange<T> rows(int32_t p, MapSize map) const {
+    T low = T(0), high = T(0);
+    for (int corner = 0; corner < 4; ++corner) {
+      const T y = (corner & 1 ? T(map.height) : T(-1)) - cy;
+      const T x = (corner & 2 ? T(map.width) : T(-1)) - cx;
+      const T yy = y * cosine + x * sine;
+      low = corner == 0 || yy < low ? yy : low;
+      high = corner == 0 || yy > high ? yy : high;
+    }
+    const T bin = height / T(bins.height);
+    return clip_samples(T(p) * bin - height / T(2), bin / grid_y, grid_y, low, high);
+  }
+
+  // Samples j of row i that can touch the map: a line through a rectangle.
+  C10_HOST_DEVICE SampleRange<T> columns(int32_t p, int32_t q, T i, MapSize map) const {
+    const RotatedSample<T> start = sample(p, q, i, T(-0.5));
+    const T step = width / T(bins.width) / grid_x;
+    const SampleRange<T> a = clip_samples(start.y, -step * sine, grid_x, T(-1), T(map.height));
+    const SampleRange<T> b = clip_samples(start.x, step * cosine, grid_x, T(-1), T(map.width));
+    const T first = a.first > b.first ? a.first : b.first;
+    const T a_end = a.first + T(a.count), b_end = b.first + T(b.count);
+    const T count = (a_end < b_end ? a_end : b_end) - first;
+    return {first, a.count > 0 && b.count > 0 && count >= T(1) ? static_cast<int64_t>(count) : 0};
+  }
+};
+
+// roi = (image, cx, cy, w, h, angle in radians)
+template <typename T>
+C10_HOST_DEVICE RotatedRoi<T> rotated_roi(const double* roi, const RotatedOptions<T>& options) {
+  const SamplingOptions& sampling = options.sampling;
+  const T scale = T(sampling.spatial_scale);
+  const T offset = sampling.aligned ? T(0.5) : T(0);
+  RotatedRoi<T> r;
+  r.cx = T(roi[1]) * scale - offset;
+  r.cy = T(roi[2]) * scale - offset;
+  r.width = T(roi[3]) * scale;
+  r.height = T(roi[4]) * scale;
+  const T angle = options.clockwise ? -T(roi[5]) : T(roi[5]);
+  const bool finite = is_finite(r.cx) && is_finite(r.cy) && is_finite(r.width) &&
+                      is_finite(r.height) && is_finite(angle);
+  r.fixed_width = !sampling.aligned && r.width < T(1);
+  r.fixed_height = !sampling.aligned && r.height < T(1);
+  r.width = r.fixed_width ? T(1) : r.width;
+  r.height = r.fixed_height ? T(1) : r.height;
+  r.cosine = std::cos(angle);
+  r.sine = std::sin(angle);
+  r.turn = options.clockwise ? T(-1) : T(1);
+  r.scale = scale;
+  r.bins = options.bins;
+  const T ratio = T(sampling.sampling_ratio);
+  r.grid_y = ratio > T(0) ? ratio : T(std::ceil(r.height / T(r.bins.height)));
+  r.grid_x = ratio > T(0) ? ratio : T(std::ceil(r.width / T(r.bins.width)));
+  if (!finite) {
+    r.grid_y = r.grid_x = T(0);
+  }
+  return r;
+}
+
+}  // namespace roiops

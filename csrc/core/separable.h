@@ -1,0 +1,79 @@
+// The geometries whose taps are the outer product of two axes: one struct per op family that turns
+// a row of boxes, (image, x1, y1, x2, y2), into its two axes.
+#pragma once
+
+#include "core/axis_taps.h"
+#include "core/crop_axis.h"
+#include "core/integral_axis.h"
+#include "core/pixel_bins.h"
+
+namespace roiops {
+
+struct MapSize {
+  int32_t height, width;
+};
+
+template <typename Axis>
+struct SeparableRoi {
+  Axis y, x;
+};
+
+// roi_align (Mask R-CNN, arXiv:1703.06870, section 3) and ps_roi_align.
+template <typename T>
+struct RoiAlignGeometry {
+  using Scalar = T;
+  using Axis = SampleAxis<T>;
+  SamplingOptions options;
+  MapSize bins;
+
+  C10_HOST_DEVICE SeparableRoi<Axis> decode(const double* roi, MapSize) const {
+    return {sample_axis(T(roi[2]), T(roi[4]), bins.height, options),
+        sample_axis(T(roi[1]), T(roi[3]), bins.width, options)};
+  }
+};
+
+// ps_roi_pool (R-FCN, arXiv:1605.06409, as torchvision quantises it) and roi_pool (Fast R-CNN,
+// arXiv:1504.08083), whose high coordinates name the last pixel.
+template <typename T>
+struct PixelGeometry {
+  using Scalar = T;
+  using Axis = PixelAxis<T>;
+  double spatial_scale;
+  int32_t extra_pixels;
+  MapSize bins;
+
+  C10_HOST_DEVICE SeparableRoi<Axis> decode(const double* roi, MapSize) const {
+    return {pixel_axis(T(roi[2]), T(roi[4]), bins.height, spatial_scale, extra_pixels),
+        pixel_axis(T(roi[1]), T(roi[3]), bins.width, spatial_scale, extra_pixels)};
+  }
+};
+
+// TensorFlow's crop_and_resize.
+template <typename T>
+struct CropGeometry {
+  using Scalar = T;
+  using Axis = CropAxis<T>;
+  bool nearest;
+  MapSize bins;
+
+  C10_HOST_DEVICE SeparableRoi<Axis> decode(const double* roi, MapSize map) const {
+    return {{T(roi[2]), T(roi[4]), T(map.height - 1), bins.height, nearest},
+        {T(roi[1]), T(roi[3]), T(map.width - 1), bins.width, nearest}};
+  }
+};
+
+// Precise RoI pooling (arXiv:1807.11590, section 3.4).
+template <typename T>
+struct IntegralGeometry {
+  using Scalar = T;
+  using Axis = IntegralAxis<T>;
+  double spatial_scale;
+  MapSize bins;
+
+  C10_HOST_DEVICE SeparableRoi<Axis> decode(const double* roi, MapSize) const {
+    return {integral_axis(T(roi[2]), T(roi[4]), bins.height, spatial_scale),
+        integral_axis(T(roi[1]), T(roi[3]), bins.width, spatial_scale)};
+  }
+};
+
+}  // namespace roiops

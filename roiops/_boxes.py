@@ -1,0 +1,76 @@
+"""What the functions do with their arguments before the one call."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.jit.annotations import BroadcastingList2
+from torch.nn.modules.utils import _pair
+from torch.overrides import handle_torch_function
+
+from roiops import _library  # noqa: F401 (loads the operators)
+
+
+def to_size(op: str, name: str, size: BroadcastingList2[int]) -> tuple[int, int]:
+    """(height, width) of one size for both, or of two."""
+    pair = _pair(size)
+    if not torch.jit.is_scripting():
+        check_size(op, name, pair, size)
+    return pair[0], pair[1]
+
+
+def check_size(op: str, name: str, pair: Any, size: Any) -> None:
+    if len(pair) != 2 or not all(isinstance(s, (int, torch.SymInt)) for s in pair):
+        raise TypeError(
+            f"{op}: `{name}` must be an integer or two integers (height, width), but got {size!r}."
+        )
+
+
+def check_tensors(op: str, **tensors: Any) -> None:
+    """What TorchScript knows by type; without it the error would be some attribute's."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{op}: `{name}` must be a Tensor, but got {type(tensor).__name__}.")
+
+
+def check_box_list(op: str, boxes: Any) -> None:
+    kinds = [type(box).__name__ for box in boxes] if isinstance(boxes, (list, tuple)) else None
+    if kinds is None or not all(isinstance(box, Tensor) for box in boxes):
+        got = (
+            type(boxes).__name__ if kinds is None else f"a list of {', '.join(sorted(set(kinds)))}"
+        )
+        raise TypeError(
+            f"{op}: `boxes` must be a Tensor[K, 5] or a list of Tensor[L, 4], but got {got}."
+        )
+    if len({box.device for box in boxes}) > 1:
+        devices = ", ".join(str(box.device) for box in boxes)
+        raise RuntimeError(f"{op}: `boxes` must be on one device, but got {devices}.")
+
+
+def to_rois(op: str, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
+    """Boxes [K, 5] as they are; per-image boxes [L, 4] with their image's number in front."""
+    if not torch.jit.is_scripting():
+        check_tensors(op, input=input)
+    if isinstance(boxes, Tensor):
+        return boxes
+    if not torch.jit.is_scripting():
+        check_box_list(op, boxes)
+    rois = torch.jit.annotate(list[Tensor], [])
+    for image, box in enumerate(boxes):
+        if box.dim() != 2 or box.size(1) != 4:
+            raise RuntimeError(
+                f"{op}: each tensor of `boxes` must have shape [L, 4] (x1, y1, x2, y2), "
+                f"but got {list(box.size())} for image {image}."
+            )
+        if box.dtype == torch.float16 or box.dtype == torch.bfloat16:
+            box = box.to(torch.float32)  # 16-bit floats cannot number the images of a large batch
+        rois.append(torch.cat([torch.full_like(box[:, :1], image), box], dim=1))
+    if len(rois) == 0:
+        return torch.zeros([0, 5], dtype=torch.float32, device=input.device)
+    return torch.cat(rois, dim=0)
+
+
+def as_one_call(function: Any, tensors: tuple[Any, ...], *args: Any) -> Tensor:
+    """For proxies of symbolic traces and tensor subclasses, which see the function as one call."""
+    output: Tensor = handle_torch_function(function, tensors, *args)
+    return output
