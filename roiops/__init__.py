@@ -6,7 +6,7 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
-from roiops import _vmap  # noqa: F401 (registers the batching rules)
+from roiops import _vmap, _vmap_max  # noqa: F401 (registers the batching rules)
 from roiops._library import cmake_prefix_path, library_path
 from roiops.modules import (
     CropAndResize,
@@ -17,6 +17,7 @@ from roiops.modules import (
     PSRoIPool,
     RoIAlign,
     RoIAlignRotated,
+    RoIPool,
 )
 from roiops.more_ops import (
     crop_and_resize,
@@ -24,7 +25,7 @@ from roiops.more_ops import (
     multiscale_roi_align,
     roi_align_rotated,
 )
-from roiops.ops import prroi_pool, ps_roi_align, ps_roi_pool, roi_align
+from roiops.ops import prroi_pool, ps_roi_align, ps_roi_pool, roi_align, roi_pool
 
 __version__ = _version("roiops")
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "PrRoIPool",
     "RoIAlign",
     "RoIAlignRotated",
+    "RoIPool",
     "cmake_prefix_path",
     "crop_and_resize",
     "deform_roi_pool",
@@ -46,4 +48,5 @@ __all__ = [
     "ps_roi_pool",
     "roi_align",
     "roi_align_rotated",
+    "roi_pool",
 ]

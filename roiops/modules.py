@@ -19,20 +19,44 @@ class RoIAlign(nn.Module):
         spatial_scale: float = 1.0,
         sampling_ratio: int = -1,
         aligned: bool = False,
+        *,
+        mode: str = "avg",
     ) -> None:
         super().__init__()
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
+        self.mode = mode
 
     def forward(self, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
         return ops.roi_align(
-            input, boxes, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned
+            input,
+            boxes,
+            self.output_size,
+            self.spatial_scale,
+            self.sampling_ratio,
+            self.aligned,
+            mode=self.mode,
         )
 
     def extra_repr(self) -> str:
-        return _repr(self, "output_size", "spatial_scale", "sampling_ratio", "aligned")
+        return _repr(self, "output_size", "spatial_scale", "sampling_ratio", "aligned", "mode")
+
+
+class RoIPool(nn.Module):
+    """:func:`roiops.roi_pool` with its options held; call with ``(input, boxes)``."""
+
+    def __init__(self, output_size: BroadcastingList2[int], spatial_scale: float = 1.0) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+
+    def forward(self, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
+        return ops.roi_pool(input, boxes, self.output_size, self.spatial_scale)
+
+    def extra_repr(self) -> str:
+        return _repr(self, "output_size", "spatial_scale")
 
 
 class PSRoIAlign(nn.Module):

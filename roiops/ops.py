@@ -15,6 +15,8 @@ def roi_align(
     spatial_scale: float = 1.0,
     sampling_ratio: int = -1,
     aligned: bool = False,
+    *,
+    mode: str = "avg",
 ) -> Tensor:
     """Averages bilinear samples of ``input`` in each bin of each box (RoIAlign).
 
@@ -36,6 +38,10 @@ def roi_align(
         aligned (bool): True shifts the boxes by half a pixel, so that pixel centres lie at
             integer + 0.5 (Detectron2's rule). False does not shift, and enlarges boxes below one
             feature-map pixel to one.
+        mode (str): "avg", or "max" for the largest of a bin's samples (MMCV's rule; ONNX's max is
+            another function). Samples outside the map are no candidates, a bin without any gives
+            0, the first of equal samples wins, and NaN counts as largest. Gradients then go
+            through the winning samples.
 
     Returns:
         Tensor[K, C, PH, PW]: dtype and memory format of ``input``. Positions, weights and sums
@@ -66,12 +72,56 @@ def roi_align(
             spatial_scale,
             sampling_ratio,
             aligned,
+            mode=mode,
         )
     height, width = to_size("roi_align", "output_size", output_size)
     rois = to_rois("roi_align", input, boxes)
+    if mode == "max":
+        values: Tensor = torch.ops.roiops.roi_align_max(
+            input, rois, spatial_scale, height, width, sampling_ratio, aligned
+        )[0]
+        return values
+    if mode != "avg":
+        raise RuntimeError(f'roi_align: `mode` must be "avg" or "max", but got "{mode}".')
     output: Tensor = torch.ops.roiops.roi_align(
         input, rois, spatial_scale, height, width, sampling_ratio, aligned
     )
+    return output
+
+
+def roi_pool(
+    input: Tensor,
+    boxes: Tensor | list[Tensor],
+    output_size: BroadcastingList2[int],
+    spatial_scale: float = 1.0,
+) -> Tensor:
+    """Takes the maximum of the whole pixels in each bin of each box (RoIPool).
+
+    From Fast R-CNN (Girshick, arXiv:1504.08083, section 2.1), with torchvision's rounding:
+    coordinates are scaled and rounded half away from zero, and the high ones name the last pixel.
+    Bin edges are computed in float32 (float64 for float64 features), as everywhere in the field.
+
+    Args:
+        input (Tensor[N, C, H, W]): float64, float32, float16 or bfloat16.
+        boxes (Tensor[K, 5] or list of N Tensor[L, 4]): as in :func:`roi_align`.
+        output_size (int or (int, int)): bins per box, ``(PH, PW)``.
+        spatial_scale (float): feature-map pixels per unit of the boxes.
+
+    Returns:
+        Tensor[K, C, PH, PW]: dtype and memory format of ``input``.
+        ``torch.ops.roiops.roi_pool`` also returns the winners: int32, ``h * W + w``, -1 if none.
+
+    Border: bins are cut with the map; an empty bin and a box that is not finite give 0. The first
+    of equal pixels wins, and NaN counts as largest, as in ``torch.max_pool2d``.
+    Gradients: to ``input``, through the winners, which are held constant. The result is piecewise
+    constant in ``boxes``: none. Empty input, determinism and errors are those of
+    :func:`roi_align`.
+    """
+    if has_torch_function_variadic(input, boxes):
+        return as_one_call(roi_pool, (input, boxes), input, boxes, output_size, spatial_scale)
+    height, width = to_size("roi_pool", "output_size", output_size)
+    rois = to_rois("roi_pool", input, boxes)
+    output: Tensor = torch.ops.roiops.roi_pool(input, rois, spatial_scale, height, width)[0]
     return output
 
 

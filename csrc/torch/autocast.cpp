@@ -2,7 +2,7 @@
 // feature map keeps its dtype; only 16-bit boxes are widened.
 #include <ATen/autocast_mode.h>
 
-#include "torch/mean_op.h"
+#include "torch/max_op.h"
 
 namespace roiops {
 namespace {
@@ -12,16 +12,19 @@ struct Autocast;
 
 // Every operator has its features first and its boxes second.
 template <typename Op, typename Input, typename... Args>
-struct Autocast<Op, MeanArgs(Input, const Tensor&, Args...)> {
-  static Tensor kernel(Input input, const Tensor& boxes, Args... args) {
+struct Autocast<Op, RoiArgs(Input, const Tensor&, Args...)> {
+  template <template <typename, typename> class Family>
+  static auto kernel(Input input, const Tensor& boxes, Args... args) {
     const c10::impl::ExcludeDispatchKeyGuard guard(c10::autocast_dispatch_keyset);
     const Tensor wide = at::autocast::cached_cast(at::kFloat, boxes, boxes.device().type());
-    return MeanOp<Op>::handle().call(input, wide, std::forward<Args>(args)...);
+    return Family<Op, decltype(Op::pack)>::handle().call(input, wide, std::forward<Args>(args)...);
   }
 };
 
 void register_autocast(torch::Library& m) {
-  for_each_mean_op([&]<typename Op>() { m.impl(Op::kName, &Autocast<Op>::kernel); });
+  for_each_mean_op(
+      [&]<typename Op>() { m.impl(Op::kName, &Autocast<Op>::template kernel<MeanOp>); });
+  for_each_max_op([&]<typename Op>() { m.impl(Op::kName, &Autocast<Op>::template kernel<MaxOp>); });
 }
 
 }  // namespace

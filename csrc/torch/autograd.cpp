@@ -2,37 +2,11 @@
 // its backward, and its tangent by the features, are the operator itself.
 //
 // Edges of every node: the feature maps, then the boxes, then the extra tensor.
+#include "torch/autograd_common.h"
 #include "torch/mean_op.h"
-#include "torch/node.h"
 
 namespace roiops {
 namespace {
-
-using Sizes = std::vector<SymInt>;
-using Numbers = std::vector<double>;
-
-OptionalTensor optional(const Tensor& tensor) {
-  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
-}
-
-Tensor primal(const Tensor& tensor) {
-  return tensor.defined() ? tensor._fw_primal(/*level=*/0) : tensor;
-}
-
-Tensor tangent(const Tensor& tensor) {
-  return tensor.defined() ? tensor._fw_grad(/*level=*/0) : tensor;
-}
-
-void set_tangent(const Tensor& result, const Tensor& tangent) {
-  result._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
-}
-
-// A box has its gradient from one level, and zeros from the others.
-void add_to(Tensor& sum, bool wanted, const Tensor& term) {
-  if (wanted) {
-    sum = sum.defined() ? sum + term : term;
-  }
-}
 
 struct MeanNode : OpNode<MeanNode> {
   static constexpr const char* kName = "RoiMeanBackward";
@@ -55,9 +29,9 @@ struct MeanNode : OpNode<MeanNode> {
       return result;
     }
     const size_t levels = need.size() - 2;
-    const MeanCall call{op, options, {}};
+    const RoiCall call{op, options, {}};
     for (size_t level = 0; level < levels; ++level) {
-      const MeanCall one = call_of_level(call, level);
+      const RoiCall one = call_of_level(call, level);
       if (need[level]) {
         result[level] = mean_backward_op().call(grads[0], boxes, optional(extra),
             SymIntArrayRef(input_sizes).slice(4 * level, 4), op, one.options);
@@ -73,7 +47,7 @@ struct MeanNode : OpNode<MeanNode> {
   }
 };
 
-node_ptr<MeanNode> mean_node(const MeanArgs& args) {
+node_ptr<MeanNode> mean_node(const RoiArgs& args) {
   auto node = new_node<MeanNode>();
   node->set_next_edges(ag::collect_next_edges(args.inputs, args.boxes, args.extra));
   const size_t levels = args.inputs.size();
@@ -94,12 +68,12 @@ node_ptr<MeanNode> mean_node(const MeanArgs& args) {
 }
 
 // A bin has its tangent from one level, and zeros from the others.
-Tensor mean_tangent(const MeanArgs& args) {
+Tensor mean_tangent(const RoiArgs& args) {
   const Tensor boxes = primal(args.boxes), extra = primal(args.extra);
   const Tensor boxes_tangent = tangent(args.boxes), extra_tangent = tangent(args.extra);
   Tensor result;
   for (size_t level = 0; level < args.inputs.size(); ++level) {
-    const MeanCall call = call_of_level(args.call, level);
+    const RoiCall call = call_of_level(args.call, level);
     const Tensor input_tangent = tangent(args.inputs[level]);
     if (input_tangent.defined()) {
       add_to(result, true,
@@ -118,7 +92,7 @@ Tensor mean_tangent(const MeanArgs& args) {
 
 // The call as its derivatives see it: without the constant that crop_and_resize extrapolates with,
 // and with constant boxes where the result is piecewise constant in them.
-MeanArgs differentiable_part(MeanArgs args) {
+RoiArgs differentiable_part(RoiArgs args) {
   const bool crop = args.call.op == "crop_and_resize";
   if (args.call.op == "ps_roi_pool" || (crop && args.call.options[0] != 0)) {
     args.boxes = args.boxes.detach();
@@ -131,8 +105,8 @@ MeanArgs differentiable_part(MeanArgs args) {
 
 // Output of `forward`, an average-type operator below autograd, with its graph and tangent.
 template <typename Forward>
-Tensor mean_autograd(const MeanArgs& packed, Forward&& forward) {
-  const MeanArgs args = differentiable_part(packed);
+Tensor mean_autograd(const RoiArgs& packed, Forward&& forward) {
+  const RoiArgs args = differentiable_part(packed);
   node_ptr<MeanNode> node;
   if (ag::compute_requires_grad(args.inputs, args.boxes, args.extra)) {
     node = mean_node(args);
@@ -152,7 +126,7 @@ template <typename Op, typename Pack = decltype(Op::pack)>
 struct Autograd;
 
 template <typename Op, typename... Args>
-struct Autograd<Op, MeanArgs(Args...)> {
+struct Autograd<Op, RoiArgs(Args...)> {
   static Tensor kernel(c10::DispatchKeySet keys, Args... args) {
     return mean_autograd(Op::pack(args...), [&] {
       return MeanOp<Op>::handle().redispatch(keys & c10::after_autograd_keyset, args...);
@@ -166,11 +140,6 @@ Tensor mean(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
     return mean_op().redispatch(
         keys & c10::after_autograd_keyset, input, boxes, extra, output_size, op, options);
   });
-}
-
-void check_no_second_derivative(bool wanted, std::string_view op) {
-  TORCH_CHECK_NOT_IMPLEMENTED(
-      !wanted, op, ": second derivatives by `boxes` are not implemented. Detach the boxes.");
 }
 
 // Edges: grad, boxes, extra.
@@ -220,40 +189,6 @@ Tensor mean_backward(c10::DispatchKeySet keys, const Tensor& grad, const Tensor&
   if (grad_tangent.defined()) {
     set_tangent(
         result, mean_backward_op().call(grad_tangent, boxes, extra, input_size, op, options));
-  }
-  return result;
-}
-
-// For results that cannot be differentiated again.
-struct FirstOrderNode : OpNode<FirstOrderNode> {
-  static constexpr const char* kName = "RoiMeanFirstOrder";
-
-  std::string op;
-
-  auto fields() {
-    return std::tie(op);
-  }
-
-  static ag::variable_list backward(const ag::variable_list&, const Need&, const std::string& op) {
-    check_no_second_derivative(true, op);
-    return {};
-  }
-};
-
-template <typename Forward, typename... Tensors>
-auto first_order(std::string_view op, Forward&& forward, const Tensors&... tensors) {
-  check_no_second_derivative((tangent(tensors).defined() || ...), op);
-  auto result = below_autograd(forward);
-  if (ag::compute_requires_grad(tensors...)) {
-    auto node = new_node<FirstOrderNode>();
-    node->set_next_edges(ag::collect_next_edges(tensors...));
-    node->op = std::string(op);
-    if constexpr (std::is_same_v<decltype(result), Tensor>) {
-      ag::set_history(result, node);
-    } else {
-      ag::set_history(std::get<0>(result), node);
-      ag::set_history(std::get<1>(result), node);
-    }
   }
   return result;
 }

@@ -1,11 +1,10 @@
 // CPU kernels: tensors in, tensors out. Checks first, then the boxes' geometry, then the engine.
-#include <ATen/Dispatch.h>
-
 #include "cpu/apply.h"
 #include "cpu/box_gradient.h"
-#include "torch/check.h"
 #include "torch/cpu_rois.h"
 #include "torch/cpu_taps.h"
+#include "torch/cpu_views.h"
+#include "torch/prepare.h"
 
 namespace roiops {
 namespace {
@@ -16,40 +15,9 @@ using cpu::TapPlan;
 using cpu::View;
 using cpu::Views;
 
-#define ROIOPS_DISPATCH(TYPE, NAME, ...) \
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, TYPE, NAME, __VA_ARGS__)
-
-template <typename T>
-constexpr at::ScalarType kType = c10::CppTypeToScalarType<T>::value;
-
-// Whether the last two dimensions can be walked as one.
-bool has_item_stride(const Tensor& t) {
-  return t.size(3) == 1 || t.size(2) <= 1 || t.stride(2) == t.stride(3) * t.size(3);
-}
-
-Tensor with_item_stride(const Tensor& t) {
-  return has_item_stride(t) ? t : t.contiguous(t.suggest_memory_format());
-}
-
-template <typename S>
-View<S> view_of(const Tensor& t, S* data) {
-  return {data, t.stride(0), t.stride(1), t.size(3) == 1 ? t.stride(2) : t.stride(3), t.size(1),
-      t.size(2) * t.size(3)};
-}
-
-template <typename S>
-View<const S> read(const Tensor& t) {
-  return view_of(t, t.const_data_ptr<S>());
-}
-
-template <typename S>
-View<S> write(const Tensor& t) {
-  return view_of(t, t.mutable_data_ptr<S>());
-}
-
 // The maps as a position-sensitive or an ordinary operator reads them: see NOTE [Channel map].
 template <typename S>
-View<S> map_view(const MeanCall& call, View<S> view) {
+View<S> map_view(const RoiCall& call, View<S> view) {
   if (is_position_sensitive(call)) {
     const int64_t bins = call.output_size[0].expect_int() * call.output_size[1].expect_int();
     view.bin_stride = view.channel_stride;
@@ -60,7 +28,7 @@ View<S> map_view(const MeanCall& call, View<S> view) {
 }
 
 template <typename S>
-Views<const S> read_maps(const MeanCall& call, const std::vector<Tensor>& maps) {
+Views<const S> read_maps(const RoiCall& call, const std::vector<Tensor>& maps) {
   Views<const S> views;
   for (const Tensor& map : maps) {
     views.push_back(map_view(call, read<S>(map)));
@@ -79,7 +47,7 @@ std::vector<Tensor> with_item_strides(const std::vector<Tensor>& tensors) {
 // out = A' in, with A' the entries that weight(tap, roi) picks, in the geometry's type.
 template <typename S, typename Weight>
 void gather(
-    const MeanArgs& args, const Boxes& boxes, const Tensor& output, double empty, Weight&& weight) {
+    const RoiArgs& args, const Boxes& boxes, const Tensor& output, double empty, Weight&& weight) {
   const std::vector<Tensor> maps = with_item_strides(args.inputs);
   const Views<const S> in = read_maps<S>(args.call, maps);
   const View<S> out = write<S>(output);
@@ -94,11 +62,11 @@ void gather(
 }
 
 // What crop_and_resize puts where it has nothing to read; the others have zero there.
-double extrapolation_value(const MeanCall& call) {
+double extrapolation_value(const RoiCall& call) {
   return call.op == "crop_and_resize" ? call.options[1] : 0;
 }
 
-Tensor mean(const MeanArgs& args) {
+Tensor mean(const RoiArgs& args) {
   const Tensor output = prepare_mean(args);
   const Tensor& input = args.inputs[0];
   const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());
@@ -114,7 +82,7 @@ Tensor mean(const MeanArgs& args) {
 
 // The derivative of the output when each box, and its extra parameters, move along the tangents.
 Tensor mean_jvp_boxes(
-    const MeanArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent) {
+    const RoiArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent) {
   const Tensor output = prepare_mean_jvp_boxes(args, boxes_tangent, extra_tangent);
   const Tensor& input = args.inputs[0];
   const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());
@@ -140,7 +108,7 @@ Tensor mean_jvp_boxes(
   return output;
 }
 
-Tensor mean_backward(const Tensor& grad, const MeanArgs& args, SymIntArrayRef input_size) {
+Tensor mean_backward(const Tensor& grad, const RoiArgs& args, SymIntArrayRef input_size) {
   const Tensor result = prepare_mean_backward(grad, args, input_size);
   const Boxes boxes = read_boxes(args, result.size(0), grad.scalar_type());
   result.zero_();
@@ -170,7 +138,7 @@ Tensor mean_backward(const Tensor& grad, const MeanArgs& args, SymIntArrayRef in
   return result;
 }
 
-std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const MeanArgs& args) {
+std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const RoiArgs& args) {
   const auto [grad_boxes, grad_extra] = prepare_mean_backward_boxes(grad, args);
   const Tensor& input = args.inputs[0];
   const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());

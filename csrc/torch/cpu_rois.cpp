@@ -10,7 +10,7 @@ namespace {
 // The columns of crop_and_resize, (y1, x1, y2, x2), in the order of rows.
 const int64_t kCropColumns[] = {1, 0, 3, 2};
 
-bool is_crop(const MeanCall& call) {
+bool is_crop(const RoiCall& call) {
   return call.op == "crop_and_resize";
 }
 
@@ -19,7 +19,7 @@ Tensor crop_columns(const Tensor& boxes) {
 }
 
 std::vector<int64_t> image_numbers(
-    const MeanCall& call, const double* rows, int64_t count, int64_t columns, int64_t images) {
+    const RoiCall& call, const double* rows, int64_t count, int64_t columns, int64_t images) {
   std::vector<int64_t> numbers;
   numbers.reserve(count);
   for (int64_t i = 0; i < count; ++i) {
@@ -38,7 +38,7 @@ std::vector<int64_t> image_numbers(
 
 // A call for one level has that level's boxes alone, on map 0.
 template <typename T>
-std::vector<int32_t> levels(const MeanCall& call, const cpu::RoiList& rois) {
+std::vector<int32_t> levels(const RoiCall& call, const cpu::RoiList& rois) {
   const std::vector<double>& options = call.options;
   const size_t scales = kLevelOption + 1;
   const LevelRule<T> rule{T(options[2]), T(options[3]), T(first_level(options[scales])),
@@ -55,7 +55,7 @@ std::vector<int32_t> levels(const MeanCall& call, const cpu::RoiList& rois) {
 
 }  // namespace
 
-Tensor to_rows(const MeanCall& call, const Tensor& boxes) {
+Tensor to_rows(const RoiCall& call, const Tensor& boxes) {
   if (!is_crop(call)) {
     return boxes.to(at::kDouble).contiguous();
   }
@@ -63,11 +63,11 @@ Tensor to_rows(const MeanCall& call, const Tensor& boxes) {
   return at::cat({at::zeros({boxes.size(0), 1}, columns.options()), columns}, 1);
 }
 
-Tensor from_rows(const MeanCall& call, const Tensor& rows) {
+Tensor from_rows(const RoiCall& call, const Tensor& rows) {
   return is_crop(call) ? crop_columns(rows.slice(1, 1)) : rows;
 }
 
-Boxes read_boxes(const MeanArgs& args, int64_t images, at::ScalarType features) {
+Boxes read_boxes(const RoiArgs& args, int64_t images, at::ScalarType features) {
   Boxes boxes{to_rows(args.call, args.boxes), {}, {}};
   if (is_crop(args.call)) {
     boxes.rows.select(1, 0).copy_(args.extra);

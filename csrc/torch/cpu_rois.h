@@ -14,11 +14,11 @@ struct Boxes {
 
 // Reads the boxes of a checked call. Raises IndexError for one that names no image. Levels of a
 // feature pyramid are chosen in the geometry's type, which is that of the features.
-Boxes read_boxes(const MeanArgs& args, int64_t images, at::ScalarType features);
+Boxes read_boxes(const RoiArgs& args, int64_t images, at::ScalarType features);
 
 // Boxes, or their tangents, as rows (image, x1, y1, x2, y2) for any operator's format; without
 // image numbers where the operator has them elsewhere. And back, for gradients.
-Tensor to_rows(const MeanCall& call, const Tensor& boxes);
-Tensor from_rows(const MeanCall& call, const Tensor& rows);
+Tensor to_rows(const RoiCall& call, const Tensor& boxes);
+Tensor from_rows(const RoiCall& call, const Tensor& rows);
 
 }  // namespace roiops

@@ -5,15 +5,16 @@
 #include "cpu/deform_taps.h"
 #include "cpu/rotated_taps.h"
 #include "cpu/separable_taps.h"
-#include "torch/check.h"
 #include "torch/cpu_rois.h"
+#include "torch/cpu_views.h"
+#include "torch/prepare.h"
 
 namespace roiops {
 
 inline std::vector<MapSize> map_sizes(const std::vector<Tensor>& maps) {
   std::vector<MapSize> sizes;
   for (const Tensor& map : maps) {
-    sizes.push_back({static_cast<int32_t>(map.size(2)), static_cast<int32_t>(map.size(3))});
+    sizes.push_back(map_size(map));
   }
   return sizes;
 }
@@ -21,10 +22,9 @@ inline std::vector<MapSize> map_sizes(const std::vector<Tensor>& maps) {
 // Calls body(lister) with the lister of the call's operator, for geometry in T.
 template <typename T, typename Body>
 void with_taps(
-    const MeanCall& call, const std::vector<MapSize>& maps, const Boxes& boxes, Body&& body) {
+    const RoiCall& call, const std::vector<MapSize>& maps, const Boxes& boxes, Body&& body) {
   const std::vector<double>& options = call.options;
-  const MapSize bins{static_cast<int32_t>(call.output_size[0].expect_int()),
-      static_cast<int32_t>(call.output_size[1].expect_int())};
+  const MapSize bins = bin_grid(call);
   const auto separable = [&]<typename Geometry>(std::vector<Geometry> levels) {
     body(cpu::SeparableTaps<Geometry>(std::move(levels), maps));
   };

@@ -22,8 +22,8 @@ const c10::TypedOperatorHandle<MeanJvpBoxes>& mean_jvp_boxes_op() {
   return op;
 }
 
-MeanCall call_of_level(const MeanCall& call, size_t level) {
-  MeanCall result = call;
+RoiCall call_of_level(const RoiCall& call, size_t level) {
+  RoiCall result = call;
   if (call.op == "multiscale_roi_align" && call.options[kLevelOption] == kAllLevels) {
     result.options[kLevelOption] = static_cast<double>(level);
   }
@@ -38,27 +38,27 @@ double number(int64_t value) {
 
 }  // namespace
 
-MeanArgs RoiAlign::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+RoiArgs RoiAlign::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned) {
   return {{input}, rois, {},
       {"roi_align", {spatial_scale, number(sampling_ratio), number(aligned)},
           {std::move(pooled_height), std::move(pooled_width)}}};
 }
 
-MeanArgs PsRoiAlign::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+RoiArgs PsRoiAlign::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio) {
   return {{input}, rois, {},
       {"ps_roi_align", {spatial_scale, number(sampling_ratio)},
           {std::move(pooled_height), std::move(pooled_width)}}};
 }
 
-MeanArgs PsRoiPool::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+RoiArgs PsRoiPool::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width) {
   return {{input}, rois, {},
       {"ps_roi_pool", {spatial_scale}, {std::move(pooled_height), std::move(pooled_width)}}};
 }
 
-MeanArgs CropAndResize::pack(const Tensor& image, const Tensor& boxes, const Tensor& box_indices,
+RoiArgs CropAndResize::pack(const Tensor& image, const Tensor& boxes, const Tensor& box_indices,
     SymInt crop_height, SymInt crop_width, std::string_view method, double extrapolation_value) {
   TORCH_CHECK(method == "bilinear" || method == "nearest",
       "crop_and_resize: `method` must be \"bilinear\" or \"nearest\", but got \"", method, "\".");
@@ -69,7 +69,7 @@ MeanArgs CropAndResize::pack(const Tensor& image, const Tensor& boxes, const Ten
           {std::move(crop_height), std::move(crop_width)}}};
 }
 
-MeanArgs RoiAlignRotated::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+RoiArgs RoiAlignRotated::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
     bool clockwise) {
   return {{input}, rois, {},
@@ -78,13 +78,13 @@ MeanArgs RoiAlignRotated::pack(const Tensor& input, const Tensor& rois, double s
           {std::move(pooled_height), std::move(pooled_width)}}};
 }
 
-MeanArgs PrRoiPool::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+RoiArgs PrRoiPool::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width) {
   return {{input}, rois, {},
       {"prroi_pool", {spatial_scale}, {std::move(pooled_height), std::move(pooled_width)}}};
 }
 
-MeanArgs DeformRoiPool::pack(const Tensor& input, const Tensor& rois, const OptionalTensor& offset,
+RoiArgs DeformRoiPool::pack(const Tensor& input, const Tensor& rois, const OptionalTensor& offset,
     double spatial_scale, SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio,
     double gamma) {
   return {{input}, rois, offset.value_or(Tensor()),
@@ -92,7 +92,7 @@ MeanArgs DeformRoiPool::pack(const Tensor& input, const Tensor& rois, const Opti
           {std::move(pooled_height), std::move(pooled_width)}}};
 }
 
-MeanArgs MultiscaleRoiAlign::pack(TensorList features, const Tensor& rois, Options spatial_scales,
+RoiArgs MultiscaleRoiAlign::pack(TensorList features, const Tensor& rois, Options spatial_scales,
     SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
     int64_t canonical_scale, int64_t canonical_level) {
   std::vector<double> options = {number(sampling_ratio), number(aligned), number(canonical_scale),

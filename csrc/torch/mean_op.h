@@ -32,17 +32,17 @@ using Options = at::ArrayRef<double>;
 using OptionalTensor = std::optional<Tensor>;
 
 // Which operator with which options, in types that a dispatcher schema and a saved graph can hold.
-struct MeanCall {
+struct RoiCall {
   std::string op;                   // the public operator's name
   std::vector<double> options;      // in the order of the packing function
   std::vector<SymInt> output_size;  // PH, PW
 };
 
-struct MeanArgs {
+struct RoiArgs {
   std::vector<Tensor> inputs;  // feature maps, one per level
   Tensor boxes;
   Tensor extra;  // box_indices of crop_and_resize, offset of deform_roi_pool; else undefined
-  MeanCall call;
+  RoiCall call;
 };
 
 using Mean = Tensor(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
@@ -60,12 +60,12 @@ const c10::TypedOperatorHandle<MeanBackward>& mean_backward_op();
 const c10::TypedOperatorHandle<MeanBackwardBoxes>& mean_backward_boxes_op();
 const c10::TypedOperatorHandle<MeanJvpBoxes>& mean_jvp_boxes_op();
 
-inline MeanCall to_call(std::string_view op, Options options, SymIntArrayRef output_size) {
+inline RoiCall to_call(std::string_view op, Options options, SymIntArrayRef output_size) {
   return {std::string(op), options.vec(), output_size.vec()};
 }
 
-inline MeanArgs to_args(std::vector<Tensor> inputs, const Tensor& boxes,
-    const OptionalTensor& extra, std::string_view op, Options options, SymIntArrayRef output_size) {
+inline RoiArgs to_args(std::vector<Tensor> inputs, const Tensor& boxes, const OptionalTensor& extra,
+    std::string_view op, Options options, SymIntArrayRef output_size) {
   return {std::move(inputs), boxes, extra.value_or(Tensor()), to_call(op, options, output_size)};
 }
 
@@ -76,49 +76,56 @@ constexpr size_t kLevelOption = 4;
 constexpr double kAllLevels = -1;
 
 // The call of a private operator for one level; for other operators the call itself.
-MeanCall call_of_level(const MeanCall& call, size_t level);
+RoiCall call_of_level(const RoiCall& call, size_t level);
 
-// The public operators: their names, and how their arguments become MeanArgs.
+// A derivative's output size is that of its gradient, which must have four dimensions.
+inline SymIntArrayRef output_size_of(const Tensor& tensor, const char* name, std::string_view op) {
+  TORCH_CHECK(tensor.defined() && tensor.dim() == 4, op, ": `", name,
+      "` must have shape [K, C, PH, PW], but got ", tensor.sym_sizes(), ".");
+  return tensor.sym_sizes().slice(2);
+}
+
+// The public operators: their names, and how their arguments become RoiArgs.
 struct RoiAlign {
   static constexpr const char* kName = "roiops::roi_align";
-  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+  static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned);
 };
 struct PsRoiAlign {
   static constexpr const char* kName = "roiops::ps_roi_align";
-  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+  static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio);
 };
 struct PsRoiPool {
   static constexpr const char* kName = "roiops::ps_roi_pool";
-  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+  static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width);
 };
 struct CropAndResize {
   static constexpr const char* kName = "roiops::crop_and_resize";
-  static MeanArgs pack(const Tensor& image, const Tensor& boxes, const Tensor& box_indices,
+  static RoiArgs pack(const Tensor& image, const Tensor& boxes, const Tensor& box_indices,
       SymInt crop_height, SymInt crop_width, std::string_view method, double extrapolation_value);
 };
 struct RoiAlignRotated {
   static constexpr const char* kName = "roiops::roi_align_rotated";
-  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+  static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
       bool clockwise);
 };
 struct PrRoiPool {
   static constexpr const char* kName = "roiops::prroi_pool";
-  static MeanArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
+  static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width);
 };
 struct DeformRoiPool {
   static constexpr const char* kName = "roiops::deform_roi_pool";
-  static MeanArgs pack(const Tensor& input, const Tensor& rois, const OptionalTensor& offset,
+  static RoiArgs pack(const Tensor& input, const Tensor& rois, const OptionalTensor& offset,
       double spatial_scale, SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio,
       double gamma);
 };
 struct MultiscaleRoiAlign {
   static constexpr const char* kName = "roiops::multiscale_roi_align";
-  static MeanArgs pack(TensorList features, const Tensor& rois, Options spatial_scales,
+  static RoiArgs pack(TensorList features, const Tensor& rois, Options spatial_scales,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
       int64_t canonical_scale, int64_t canonical_level);
 };
@@ -146,7 +153,7 @@ template <typename Op, typename Pack = decltype(Op::pack)>
 struct MeanOp;
 
 template <typename Op, typename... Args>
-struct MeanOp<Op, MeanArgs(Args...)> {
+struct MeanOp<Op, RoiArgs(Args...)> {
   static const auto& handle() {
     static const auto op = find_op<Tensor(Args...)>(Op::kName);
     return op;
@@ -168,12 +175,12 @@ struct PrivateOps {
   static Tensor mean_backward(const Tensor& grad, const Tensor& boxes, const OptionalTensor& extra,
       SymIntArrayRef input_size, std::string_view op, Options options) {
     return Backend::mean_backward(
-        grad, to_args({}, boxes, extra, op, options, output_size_of(grad, op)), input_size);
+        grad, to_args({}, boxes, extra, op, options, output_size_of(grad, "grad", op)), input_size);
   }
   static std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const Tensor& input,
       const Tensor& boxes, const OptionalTensor& extra, std::string_view op, Options options) {
     return Backend::mean_backward_boxes(
-        grad, to_args({input}, boxes, extra, op, options, output_size_of(grad, op)));
+        grad, to_args({input}, boxes, extra, op, options, output_size_of(grad, "grad", op)));
   }
   static Tensor mean_jvp_boxes(const Tensor& input, const Tensor& boxes,
       const OptionalTensor& extra, const OptionalTensor& boxes_tangent,
@@ -181,13 +188,6 @@ struct PrivateOps {
       Options options) {
     return Backend::mean_jvp_boxes(to_args({input}, boxes, extra, op, options, output_size),
         boxes_tangent.value_or(Tensor()), extra_tangent.value_or(Tensor()));
-  }
-
-  // A derivative's output size is that of its gradient, which must have four dimensions.
-  static SymIntArrayRef output_size_of(const Tensor& grad, std::string_view op) {
-    TORCH_CHECK(grad.defined() && grad.dim() == 4, op,
-        ": `grad` must have shape [K, C, PH, PW], but got ", grad.sym_sizes(), ".");
-    return grad.sym_sizes().slice(2);
   }
 };
 

@@ -1,28 +1,46 @@
 // Meta kernels: the checks and the empty result, nothing else. Sizes are read as symbols only.
-#include "torch/check.h"
+#include "torch/max_op.h"
+#include "torch/prepare.h"
 
 namespace roiops {
 namespace {
 
 struct Meta {
-  static Tensor mean(const MeanArgs& args) {
+  static Tensor mean(const RoiArgs& args) {
     return prepare_mean(args);
   }
-  static Tensor mean_backward(const Tensor& grad, const MeanArgs& args, SymIntArrayRef input_size) {
+  static Tensor mean_backward(const Tensor& grad, const RoiArgs& args, SymIntArrayRef input_size) {
     return prepare_mean_backward(grad, args, input_size);
   }
-  static std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const MeanArgs& args) {
+  static std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const RoiArgs& args) {
     return prepare_mean_backward_boxes(grad, args);
   }
   static Tensor mean_jvp_boxes(
-      const MeanArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent) {
+      const RoiArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent) {
     return prepare_mean_jvp_boxes(args, boxes_tangent, extra_tangent);
+  }
+};
+
+struct MetaMax {
+  static std::tuple<Tensor, Tensor> max(const RoiArgs& args) {
+    return prepare_max(args);
+  }
+  static Tensor max_select(const RoiArgs& args, const Tensor& argmax, const Tensor& boxes_tangent) {
+    return prepare_max_select(args, argmax, boxes_tangent);
+  }
+  static Tensor max_backward(
+      const Tensor& grad, const Tensor& argmax, const RoiArgs& args, SymIntArrayRef input_size) {
+    return prepare_max_backward(grad, argmax, args, input_size);
+  }
+  static Tensor max_backward_boxes(const Tensor& grad, const Tensor& argmax, const RoiArgs& args) {
+    return prepare_max_backward_boxes(grad, argmax, args);
   }
 };
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Meta, m) {
+  register_max_ops<MetaMax>(m);
   register_mean_ops<Meta>(m);
 }
 

@@ -1,7 +1,7 @@
 // Every operator of the library on one screen. Names, order and defaults of an operator that
 // torchvision has are torchvision's, of the others the named peer's. Serialised programs store
 // argument names: never rename one of a public operator, and append new ones with a default.
-// Private ones: see NOTE [Mean ops].
+// Private ones: see NOTE [Mean ops] and NOTE [Max ops].
 #include <torch/library.h>
 
 TORCH_LIBRARY(roiops, m) {
@@ -26,6 +26,10 @@ TORCH_LIBRARY(roiops, m) {
   def("multiscale_roi_align(Tensor[] features, Tensor rois, float[] spatial_scales, "
       "SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=False, "
       "int canonical_scale=224, int canonical_level=4) -> Tensor");
+  def("roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+      "SymInt pooled_width) -> (Tensor, Tensor)");
+  def("roi_align_max(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+      "SymInt pooled_width, int sampling_ratio=-1, bool aligned=False) -> (Tensor, Tensor)");
 
   def("_mean(Tensor input, Tensor boxes, Tensor? extra, SymInt[] output_size, str op, "
       "float[] options) -> Tensor");
@@ -35,4 +39,10 @@ TORCH_LIBRARY(roiops, m) {
       "float[] options) -> (Tensor, Tensor)");
   def("_mean_jvp_boxes(Tensor input, Tensor boxes, Tensor? extra, Tensor? boxes_tangent, "
       "Tensor? extra_tangent, SymInt[] output_size, str op, float[] options) -> Tensor");
+  def("_max_select(Tensor input, Tensor argmax, Tensor boxes, Tensor? boxes_tangent, str op, "
+      "float[] options) -> Tensor");
+  def("_max_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt[] input_size, str op, "
+      "float[] options) -> Tensor");
+  def("_max_backward_boxes(Tensor grad, Tensor input, Tensor argmax, Tensor boxes, str op, "
+      "float[] options) -> Tensor");
 }

@@ -1,0 +1,177 @@
+// See max_engine.h and NOTE [Engine].
+#include "cpu/max_engine.h"
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#ifndef ROIOPS_ISA
+#error "compile this file with ROIOPS_ISA=<name of the instruction set>"
+#endif
+
+namespace roiops::cpu::ROIOPS_ISA {
+namespace {
+
+template <typename T>
+struct Winner {
+  T value = T(0);
+  int64_t sample = -1;
+};
+
+template <typename S, typename T>
+T sample_value(const RoiSamples<T>& roi, int64_t sample, const S* lane, int64_t item_stride) {
+  T sum = T(0);
+  for (int64_t t = roi.tap[sample]; t < roi.tap[sample + 1]; ++t) {
+    sum += roi.taps[t].weight * static_cast<T>(lane[roi.taps[t].pixel * item_stride]);
+  }
+  return sum;
+}
+
+// Larger, or the first NaN: a NaN winner is never beaten.
+template <typename T>
+bool beats(T value, T best) {
+  return value > best || (value != value && best == best);
+}
+
+template <typename S, typename T>
+int32_t tag_of(const RoiSamples<T>& roi, int64_t bin, const Winner<T>& winner) {
+  if (winner.sample < 0) {
+    return -1;
+  }
+  return roi.tag ? roi.tag[winner.sample] : static_cast<int32_t>(winner.sample - roi.start[bin]);
+}
+
+// The sample that a winner names, or -1. Tags rise in every bin.
+template <typename T>
+int64_t sample_of(const RoiSamples<T>& roi, int64_t bin, int32_t tag) {
+  int64_t low = roi.start[bin], high = roi.start[bin + 1];
+  if (!roi.tag) {
+    return tag >= 0 && tag < high - low ? low + tag : -1;
+  }
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    (roi.tag[middle] < tag ? low : high) = roi.tag[middle] < tag ? middle + 1 : middle;
+  }
+  return low < roi.start[bin + 1] && roi.tag[low] == tag ? low : -1;
+}
+
+template <typename S, typename T>
+void store(const RoiSamples<T>& roi, int64_t bin, int64_t lane, const Winner<T>& winner,
+    const Block<S>& out, const Block<int32_t>& tags) {
+  out.data[bin * out.item_stride + lane * out.lane_stride] = static_cast<S>(winner.value);
+  tags.data[bin * tags.item_stride + lane * tags.lane_stride] = tag_of<S>(roi, bin, winner);
+}
+
+// Contiguous channels: all lanes of a sample at once.
+template <typename S, typename T = Accumulator<S>>
+void select_lanes(const RoiSamples<T>& roi, int64_t bin, const Block<const S>& in, int64_t first,
+    const Block<S>& out, const Block<int32_t>& tags) {
+  const int64_t lanes = in.lanes - first < kLanes<T> ? in.lanes - first : kLanes<T>;
+  Winner<T> best[kLanes<T>];
+  for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
+    T sum[kLanes<T>] = {};
+    for (int64_t t = roi.tap[s]; t < roi.tap[s + 1]; ++t) {
+      const S* const at = in.data + first + roi.taps[t].pixel * in.item_stride;
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        sum[lane] += roi.taps[t].weight * static_cast<T>(at[lane]);
+      }
+    }
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      if (s == roi.start[bin] || beats(sum[lane], best[lane].value)) {
+        best[lane] = {sum[lane], s};
+      }
+    }
+  }
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    store(roi, bin, first + lane, best[lane], out, tags);
+  }
+}
+
+template <typename S>
+void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out,
+    const Block<int32_t>& tags) {
+  using T = Accumulator<S>;
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    for (int64_t lane = 0; lane < in.lanes && in.lane_stride == 1; lane += kLanes<T>) {
+      select_lanes(roi, bin, in, lane, out, tags);
+    }
+    // Channels outermost otherwise, so that a plane's rows are read while they are in the cache.
+    for (int64_t lane = 0; lane < in.lanes && in.lane_stride != 1; ++lane) {
+      Winner<T> best;
+      for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
+        const T value = sample_value(roi, s, in.data + lane * in.lane_stride, in.item_stride);
+        if (s == roi.start[bin] || beats(value, best.value)) {
+          best = {value, s};
+        }
+      }
+      store(roi, bin, lane, best, out, tags);
+    }
+  }
+}
+
+// Calls body(bin, lane, sample) for every lane of every bin that has a winner.
+template <typename T, typename Body>
+void for_each_winner(const RoiSamples<T>& roi, const Block<const int32_t>& tags, Body&& body) {
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    for (int64_t lane = 0; lane < tags.lanes; ++lane) {
+      const int64_t sample =
+          sample_of(roi, bin, tags.data[bin * tags.item_stride + lane * tags.lane_stride]);
+      body(bin, lane, sample);
+    }
+  }
+}
+
+template <typename S>
+void gather(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in,
+    const Block<const int32_t>& tags, const Block<S>& out) {
+  using T = Accumulator<S>;
+  for_each_winner(roi, tags, [&](int64_t bin, int64_t lane, int64_t sample) {
+    const S* const at = in.data + lane * in.lane_stride;
+    out.data[bin * out.item_stride + lane * out.lane_stride] =
+        static_cast<S>(sample < 0 ? T(0) : sample_value(roi, sample, at, in.item_stride));
+  });
+}
+
+template <typename S>
+void scatter(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
+    const Block<const int32_t>& tags, Accumulator<S>* panel) {
+  using T = Accumulator<S>;
+  for_each_winner(roi, tags, [&](int64_t bin, int64_t lane, int64_t sample) {
+    const T value = static_cast<T>(grad.data[bin * grad.item_stride + lane * grad.lane_stride]);
+    for (int64_t t = sample < 0 ? 0 : roi.tap[sample]; sample >= 0 && t < roi.tap[sample + 1];
+        ++t) {
+      panel[int64_t{roi.taps[t].pixel} * kLanes<T> + lane] += roi.taps[t].weight * value;
+    }
+  });
+}
+
+template <typename S>
+void products(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
+    const Block<const int32_t>& tags, const Block<const S>& in, Accumulator<S>* products) {
+  using T = Accumulator<S>;
+  for (int64_t t = 0; t < roi.tap[roi.start[roi.bins]]; ++t) {
+    products[t] = T(0);
+  }
+  for_each_winner(roi, tags, [&](int64_t bin, int64_t lane, int64_t sample) {
+    const T value = static_cast<T>(grad.data[bin * grad.item_stride + lane * grad.lane_stride]);
+    const S* const at = in.data + lane * in.lane_stride;
+    for (int64_t t = sample < 0 ? 0 : roi.tap[sample]; sample >= 0 && t < roi.tap[sample + 1];
+        ++t) {
+      products[t] += value * static_cast<T>(at[roi.taps[t].pixel * in.item_stride]);
+    }
+  });
+}
+
+}  // namespace
+
+template <typename S>
+const MaxEngine<S>& max_engine() {
+  static constexpr MaxEngine<S> kEngine = {&select<S>, &gather<S>, &scatter<S>, &products<S>};
+  return kEngine;
+}
+
+template const MaxEngine<double>& max_engine<double>();
+template const MaxEngine<float>& max_engine<float>();
+template const MaxEngine<c10::Half>& max_engine<c10::Half>();
+template const MaxEngine<c10::BFloat16>& max_engine<c10::BFloat16>();
+
+}  // namespace roiops::cpu::ROIOPS_ISA
