@@ -70,7 +70,7 @@ def to_rois(op: str, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
     return torch.cat(rois, dim=0)
 
 
-def as_one_call(function: Any, tensors: tuple[Any, ...], *args: Any, **options: Any) -> Tensor:
+def as_one_call(function: Any, tensors: tuple[Any, ...], *args: Any) -> Tensor:
     """For proxies of symbolic traces and tensor subclasses, which see the function as one call."""
-    output: Tensor = handle_torch_function(function, tensors, *args, **options)
+    output: Tensor = handle_torch_function(function, tensors, *args)
     return output

@@ -19,7 +19,6 @@ class RoIAlign(nn.Module):
         spatial_scale: float = 1.0,
         sampling_ratio: int = -1,
         aligned: bool = False,
-        *,
         mode: str = "avg",
     ) -> None:
         super().__init__()
@@ -37,7 +36,7 @@ class RoIAlign(nn.Module):
             self.spatial_scale,
             self.sampling_ratio,
             self.aligned,
-            mode=self.mode,
+            self.mode,
         )
 
     def extra_repr(self) -> str:

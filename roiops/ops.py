@@ -15,7 +15,6 @@ def roi_align(
     spatial_scale: float = 1.0,
     sampling_ratio: int = -1,
     aligned: bool = False,
-    *,
     mode: str = "avg",
 ) -> Tensor:
     """Averages bilinear samples of ``input`` in each bin of each box (RoIAlign).
@@ -72,7 +71,7 @@ def roi_align(
             spatial_scale,
             sampling_ratio,
             aligned,
-            mode=mode,
+            mode,
         )
     height, width = to_size("roi_align", "output_size", output_size)
     rois = to_rois("roi_align", input, boxes)

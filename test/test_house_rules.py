@@ -66,16 +66,16 @@ def test_no_python_and_no_autograd_shortcut_in_the_library():
     )
 
 
-@pytest.mark.parametrize("name", ["meta.cpp", "check.cpp"])
+@pytest.mark.parametrize("name", ["meta.cpp", "check.cpp", "prepare.cpp"])
 def test_sizes_stay_symbolic_in(name):
     assert matches(r"\.(size\([^)]|sizes\(|numel\(|stride)", [CSRC / "torch" / name]) == []
 
 
 def test_every_check_has_a_message_that_names_the_operator():
-    text = (CSRC / "torch" / "check.cpp").read_text()
+    text = "".join((CSRC / "torch" / name).read_text() for name in ("check.cpp", "prepare.cpp"))
     checks = re.findall(r"TORCH(?:_SYM)?_CHECK\((.*?)\);", text, re.DOTALL)
     assert checks
-    assert [c for c in checks if not re.search(r",\s*(call\.)?op,\s*\":", c)] == []
+    assert [c for c in checks if not re.search(r",\s*(args\.)?(call\.)?op,\s*\":", c)] == []
 
 
 def test_no_file_is_too_long():
