@@ -1,12 +1,7 @@
-"""roi_align from its definition (Mask R-CNN, arXiv:1703.06870, sec. 3), slowly, in float64.
+"""The operators from their definitions (docs/semantics.md), slowly, in float64.
 
-Every sample of every bin is evaluated by the bilinear formula; nothing is merged, transposed or
-shared between the directions. Two things are not float64:
-
-* Boxes are decoded, and the adaptive grid is chosen, in `geometry` (float32 unless the features are
-  float64), in the order that the operator promises: ceil() makes another grid of a last-bit change.
-* From there on positions are exact rationals. Samples that miss the map are skipped by solving for
-  their indices exactly, which is what keeps a box of 1e30 pixels affordable here.
+reference_ops.py lists the taps of every box: pixel, weight, and the weight's slopes by the box, as
+the formulas say and without merging any. All results follow from that list here.
 
 An implementation rounds its positions, so each result comes with `slack`: how far it may move when
 every position moves by a few units in the last place. It is nonzero where a sample lies so close
@@ -16,246 +11,193 @@ Where all arithmetic is exact there is no doubt, and the slack is zero: such cas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil, floor, isfinite
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-HALF = Fraction(1, 2)
-
-
-def geometry_of(dtype: torch.dtype) -> type:
-    """The type in which boxes beside features of `dtype` are decoded."""
-    return np.float64 if dtype == torch.float64 else np.float32
+if TYPE_CHECKING:
+    from cases import Case
 
 
 @dataclass
-class Axis:
-    """The accepted samples of one RoI along one axis of `n` pixels."""
+class Taps:
+    """Of one box, in any order; a pixel may appear many times."""
 
-    position: np.ndarray  # [S] in pixels
-    bin: np.ndarray  # [S] the bin that each sample belongs to
-    fraction: np.ndarray  # [S] 0 at the RoI's first edge, 1 at its second
-    grid: float  # samples per bin, rejected ones included
-    clamped: bool  # the minimum size of one pixel is active
-    delta: float  # how far rounding may move a position
-    doubt: np.ndarray  # [bins] share of a bin's samples whose acceptance hangs on rounding
-
-
-def decode(low: float, high: float, scale: float, aligned: bool, geometry: type):
-    """Start and size in pixels, before the minimum size."""
-    with np.errstate(all="ignore"):
-        offset = geometry(0.5 if aligned else 0)
-        start = geometry(low) * geometry(scale) - offset
-        return start, geometry(high) * geometry(scale) - offset - start
-
-
-def is_dyadic(value: Fraction) -> bool:
-    """Small multiple of 1/256: sums and products of a few such numbers are exact in float32."""
-    return abs(value) < 4096 and (value * 256).denominator == 1
+    bin: np.ndarray  # [T] p * PW + q
+    y: np.ndarray  # [T] pixel row
+    x: np.ndarray  # [T] pixel column
+    weight: np.ndarray  # [T]
+    slope: np.ndarray  # [T, P] d weight / d (column of the boxes, without the image)
+    extra_slope: np.ndarray | None = None  # [T, 2] d weight / d (x, y offset of the tap's bin)
+    image: int = 0
+    level: int = 0
+    extrapolated: np.ndarray | bool = False  # [bins] takes the extrapolation value
+    doubt: np.ndarray | float = 0.0  # [bins] share of the mean that rounding may change
+    slope_doubt: float = 0.0  # largest share of a bin's slope that rounding may change
+    reach: np.ndarray | float = 1.0  # [P] largest slope of a position by a column
+    extra_reach: np.ndarray | float = 1.0  # [2] and by an offset
+    margin: float = np.inf  # distance of the nearest sample from a kink
 
 
-def index_range(first: Fraction, step: Fraction, low: Fraction, high: Fraction, grid: int):
-    """The indices i in [0, grid) with low <= first + i * step <= high."""
-    if low > high:
-        return range(0)
-    if step == 0:
-        return range(grid if low <= first <= high else 0)
-    ends = sorted([(low - first) / step, (high - first) / step])
-    return range(max(ceil(ends[0]), 0), max(min(floor(ends[1]) + 1, grid), 0))
+def no_taps(columns: int, **rest) -> Taps:
+    empty = np.zeros(0, int)
+    return Taps(empty, empty, empty, np.zeros(0), np.zeros((0, columns)), np.zeros((0, 2)), **rest)
 
 
-def axis_samples(start, size, n: int, bins: int, ratio: int, aligned: bool) -> Axis:
-    geometry = type(start)
-    clamped = not aligned and size < 1
-    size = geometry(1) if clamped else size
-    grid = ratio if ratio > 0 else max(int(np.ceil(size / geometry(bins))), 0)
-    begin, bin_size = Fraction(float(start)), Fraction(float(size)) / bins
-    exact = is_dyadic(begin) and is_dyadic(bin_size) and grid in (1, 2, 4, 8, 16)
-    delta = (
-        0
-        if exact
-        else 4 * Fraction(float(np.finfo(geometry).eps)) * (abs(begin) + abs(bin_size) * bins)
-    )
-    position, index, fraction, doubt = [], [], [], np.zeros(bins)
-    for p in range(bins if n > 0 and grid > 0 else 0):
-        step = bin_size / grid
-        first = begin + p * bin_size + step * HALF
-        for i in index_range(first, step, Fraction(-1), Fraction(n), grid):
-            position.append(float(first + i * step))
-            fraction.append(float((p + (i + HALF) / grid) / bins))
-            index.append(p)
-        if delta:
-            widest = len_of(index_range(first, step, -1 - delta, n + delta, grid))
-            doubt[p] = (
-                widest - len_of(index_range(first, step, -1 + delta, n - delta, grid))
-            ) / grid
-    as_array = np.asarray
-    return Axis(
-        as_array(position, float), as_array(index, int), as_array(fraction, float),
-        float(grid), clamped, float(delta), doubt,
-    )  # fmt: skip
+@dataclass
+class Samples:
+    """The accepted bilinear samples of one box."""
 
-
-def len_of(indices: range) -> int:
-    """len() refuses what does not fit a machine word; a box of 1e30 pixels does not."""
-    return max(indices.stop - indices.start, 0)
+    bin: np.ndarray  # [S]
+    y: np.ndarray  # [S] position
+    x: np.ndarray  # [S]
+    count: float  # the divisor
+    dy: np.ndarray  # [S, P] d y / d column
+    dx: np.ndarray  # [S, P]
+    extra_dy: float = 0.0  # d y / d (y offset)
+    extra_dx: float = 0.0
+    rest: dict = field(default_factory=dict)  # doubt, slope_doubt, reach, extra_reach of the taps
 
 
 def neighbours(position: np.ndarray, n: int):
-    """Both pixels around each position, and how far it lies from the first."""
-    position = np.maximum(position, 0)
-    low = np.trunc(position).astype(int)
+    """Both pixels around each position, how far it lies from the first, and whether it moves."""
+    inside = np.maximum(position, 0)
+    low = np.trunc(inside).astype(int)
     at_end = low >= n - 1
     low = np.where(at_end, n - 1, low)
-    return low, np.where(at_end, low, low + 1), np.where(at_end, 0.0, position - low)
+    distance = np.where(at_end, 0.0, inside - low)
+    return low, np.where(at_end, low, low + 1), distance, (position >= 0) & ~at_end
 
 
-def corners(plane: np.ndarray, ys: Axis, xs: Axis):
-    """F at the four pixels around each sample, [C, samples y, samples x], and both distances."""
-    y0, y1, ly = neighbours(ys.position, plane.shape[1])
-    x0, x1, lx = neighbours(xs.position, plane.shape[2])
-    f = [plane[:, a][:, :, b] for a in (y0, y1) for b in (x0, x1)]
-    return f, ly[:, None], lx[None, :]
+def bilinear(samples: Samples, size: tuple[int, int]) -> Taps:
+    """Four taps per sample (semantics.md, section 1); slopes are 0 where a position is clamped."""
+    y0, y1, ly, moves_y = neighbours(samples.y, size[0])
+    x0, x1, lx, moves_x = neighbours(samples.x, size[1])
+    parts = []
+    for y, wy, sy in ((y0, 1 - ly, -1.0), (y1, ly, 1.0)):
+        for x, wx, sx in ((x0, 1 - lx, -1.0), (x1, lx, 1.0)):
+            by_y, by_x = sy * moves_y * wx / samples.count, sx * moves_x * wy / samples.count
+            slope = by_y[:, None] * samples.dy + by_x[:, None] * samples.dx
+            extra = np.stack([by_x * samples.extra_dx, by_y * samples.extra_dy], 1)
+            parts.append((samples.bin, y, x, wy * wx / samples.count, slope, extra))
+    positions = np.concatenate([samples.y, samples.x])
+    margin = np.abs(positions - np.round(positions)).min(initial=np.inf)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Taps(*columns, margin=float(margin), **samples.rest)
 
 
-def surface(plane: np.ndarray, ys: Axis, xs: Axis) -> np.ndarray:
-    """S at every sample, [C, samples y, samples x]."""
-    (f00, f01, f10, f11), ly, lx = corners(plane, ys, xs)
-    with np.errstate(invalid="ignore"):
-        return (
-            (1 - ly) * (1 - lx) * f00 + (1 - ly) * lx * f01
-            + ly * (1 - lx) * f10 + ly * lx * f11
-        )  # fmt: skip
+def join(parts: list[Taps], **rest) -> Taps:
+    """The taps of one box whose bins were listed apart; the doubts are those of `rest`."""
+    names = ("bin", "y", "x", "weight", "slope", "extra_slope")
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+    return Taps(*columns, margin=min(part.margin for part in parts), **rest)
 
 
-def slopes(plane: np.ndarray, ys: Axis, xs: Axis):
-    """S_y and S_x at every sample: 0 where the position is clamped to the border pixel."""
-    (f00, f01, f10, f11), ly, lx = corners(plane, ys, xs)
-    moves_y = (ys.position >= 0) & (np.trunc(ys.position) < plane.shape[1] - 1)
-    moves_x = (xs.position >= 0) & (np.trunc(xs.position) < plane.shape[2] - 1)
-    s_y = ((1 - lx) * (f10 - f00) + lx * (f11 - f01)) * moves_y[:, None]
-    s_x = ((1 - ly) * (f01 - f00) + ly * (f11 - f10)) * moves_x[None, :]
-    return s_y, s_x
+def all_taps(case: Case) -> Iterator[Taps]:
+    """Of every box. Geometry widens or narrows the boxes before anything else."""
+    geometry = np.float64 if case.dtype == torch.float64 else np.float32
+    rows = case.boxes.detach().cpu().double().numpy()
+    extra = None if case.extra is None else case.extra.detach().cpu().double().numpy()
+    sizes = [tuple(m.shape[2:]) for m in case.maps]
+    for k, row in enumerate(rows):
+        with np.errstate(all="ignore"):
+            box = geometry(row[-case.op.columns :])
+            other = None if extra is None else extra[k]
+            taps = case.op.reference(box, other, sizes, case.options, geometry)
+        image = int(row[0] if case.op.has_image_column else extra[k])
+        yield replace(taps, image=image)
 
 
-def rois_axes(input_shape, rois, scale, pooled_height, pooled_width, ratio, aligned, geometry):
-    """(image, y axis, x axis) of every RoI; None for one that does not decode to finite numbers."""
-    height, width = input_shape[2:]
-    for row in rois.detach().cpu().double().numpy():
-        image = int(row[0])
-        y, h = decode(row[2], row[4], scale, aligned, geometry)
-        x, w = decode(row[1], row[3], scale, aligned, geometry)
-        if not all(isfinite(float(v)) for v in (y, h, x, w)):
-            yield None
+def channels_of(case: Case, taps: Taps, channels: int) -> np.ndarray:
+    """[C_out, T or 1]: the input channel that each output channel reads at a tap's bin."""
+    out = np.arange(channels)[:, None]
+    if not case.op.position_sensitive:
+        return out
+    return out * int(np.prod(case.options.output_size)) + taps.bin[None, :]
+
+
+def largest_of(case: Case) -> float:
+    maps = [m.detach().cpu().double() for m in case.maps]
+    return max(float(m[m.isfinite()].abs().max()) if m.isfinite().any() else 0.0 for m in maps)
+
+
+def values(case: Case) -> tuple[Tensor, Tensor]:
+    """[K, C, PH, PW] in float64, and their slack [K, 1, PH, PW]."""
+    maps = [m.detach().cpu().double().numpy() for m in case.maps]
+    ph, pw = case.options.output_size
+    k, channels = len(case.boxes), case.output_channels
+    out, slack = np.zeros((k, channels, ph * pw)), np.zeros((k, 1, ph * pw))
+    largest = largest_of(case)
+    for i, taps in enumerate(all_taps(case)):
+        with np.errstate(invalid="ignore"):
+            c = channels_of(case, taps, channels)
+            terms = taps.weight * maps[taps.level][taps.image][c, taps.y, taps.x]
+            for channel in range(channels):
+                out[i, channel] = np.bincount(taps.bin, terms[channel], ph * pw)
+        out[i][:, np.broadcast_to(taps.extrapolated, ph * pw)] = case.options.extrapolation_value
+        slack[i, 0] = largest * np.minimum(taps.doubt, 2)
+    shape = (ph, pw)
+    return torch.from_numpy(out).unflatten(2, shape), torch.from_numpy(slack).unflatten(2, shape)
+
+
+def input_gradients(case: Case, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """[N, C, H, W] of every map in float64, and its slack [N, 1, 1, 1]."""
+    grads = grad.detach().cpu().double().flatten(2).numpy()
+    out = [np.zeros(m.shape) for m in case.maps]
+    slack = [np.zeros((len(m), 1, 1, 1)) for m in case.maps]
+    for i, taps in enumerate(all_taps(case)):
+        c = channels_of(case, taps, grads.shape[1])
+        terms = grads[i][:, taps.bin] * taps.weight
+        np.add.at(out[taps.level][taps.image], (c, taps.y, taps.x), terms)
+        doubt = min(float(np.max(taps.doubt)), 2.0)
+        slack[taps.level][taps.image] += np.abs(grads[i]).sum() * doubt
+    pairs = zip(out, slack, strict=True)
+    return [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in pairs]
+
+
+@dataclass
+class BoxGradient:
+    """All float64; by_extra has the shape of the offsets, or is None."""
+
+    by_boxes: Tensor  # of the shape of the boxes
+    slack: Tensor
+    magnitude: Tensor
+    by_extra: Tensor | None
+    extra_slack: Tensor | None
+    extra_magnitude: Tensor | None
+
+
+def box_gradient(case: Case, grad: Tensor) -> BoxGradient:
+    maps = [m.detach().cpu().double().numpy() for m in case.maps]
+    grads = grad.detach().cpu().double().flatten(2).numpy()
+    bins, first = grads.shape[2], int(case.op.has_image_column)
+    boxes = np.zeros((3, len(case.boxes), first + case.op.columns))
+    extras = np.zeros((3, len(case.boxes), 2, bins))
+    largest = largest_of(case)
+    for i, taps in enumerate(all_taps(case)):
+        c = channels_of(case, taps, grads.shape[1])
+        terms = grads[i][:, taps.bin] * maps[taps.level][taps.image][c, taps.y, taps.x]
+        doubt = 4 * largest * min(taps.slope_doubt, 1)
+        everything = np.abs(grads[i]).sum()
+        boxes[0, i, first:] = terms.sum(0) @ taps.slope
+        boxes[1, i, first:] = doubt * everything * taps.reach
+        boxes[2, i, first:] = np.abs(terms).sum(0) @ np.abs(taps.slope)
+        boxes[2, i, first:] += largest * everything * taps.reach
+        if taps.extra_slope is None:
             continue
-        ys = axis_samples(y, h, height, pooled_height, ratio, aligned)
-        yield image, ys, axis_samples(x, w, width, pooled_width, ratio, aligned)
-
-
-def per_bin(samples: np.ndarray, ys: Axis, xs: Axis, bins: tuple[int, int]) -> np.ndarray:
-    """Sums samples [C, samples y, samples x] into [C, PH, PW]; no product, so inf stays inf."""
-    with np.errstate(invalid="ignore"):
-        rows = [samples[:, ys.bin == p].sum(1) for p in range(bins[0])]
-        rows = np.stack(rows, 1) if rows else np.zeros((samples.shape[0], 0, samples.shape[2]))
-        return np.stack([rows[:, :, xs.bin == q].sum(2) for q in range(bins[1])], 2)
-
-
-def count_of(ys: Axis, xs: Axis) -> float:
-    return max(ys.grid * xs.grid, 1.0)
-
-
-def roi_align(
-    input: Tensor, rois: Tensor, scale: float, pooled_height: int, pooled_width: int,
-    ratio: int = -1, aligned: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The values [K, C, PH, PW] in float64, and their slack [K, 1, PH, PW]."""
-    maps = input.detach().cpu().double().numpy()
-    bins = (pooled_height, pooled_width)
-    out = np.zeros((len(rois), maps.shape[1], *bins))
-    slack = np.zeros((len(rois), 1, *bins))
-    largest = np.abs(maps[np.isfinite(maps)]).max(initial=0)
-    geometry = geometry_of(input.dtype)
-    axes = rois_axes(maps.shape, rois, scale, *bins, ratio, aligned, geometry)
-    for k, axis in enumerate(axes):
-        if axis is None:
-            continue
-        image, ys, xs = axis
-        out[k] = per_bin(surface(maps[image], ys, xs), ys, xs, bins) / count_of(ys, xs)
-        doubt = np.minimum(ys.doubt[:, None] + xs.doubt[None, :], 1)
-        slack[k, 0] = largest * (doubt + 2 * min(ys.delta + xs.delta, 1))
-    return torch.from_numpy(out), torch.from_numpy(slack)
-
-
-def roi_align_input_gradient(
-    grad: Tensor, rois: Tensor, input_shape: tuple[int, ...], scale: float, pooled_height: int,
-    pooled_width: int, ratio: int = -1, aligned: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Each accepted sample adds g / count * weight to its four pixels.
-
-    Returns [N, C, H, W] in float64, and its slack [N, 1, 1, 1].
-    """
-    grads = grad.detach().cpu().double().numpy()
-    out, slack = np.zeros(input_shape), np.zeros((input_shape[0], 1, 1, 1))
-    bins = (pooled_height, pooled_width)
-    geometry = geometry_of(grad.dtype)
-    axes = rois_axes(input_shape, rois, scale, *bins, ratio, aligned, geometry)
-    for k, axis in enumerate(axes):
-        if axis is None:
-            continue
-        image, ys, xs = axis
-        g = grads[k][:, ys.bin][:, :, xs.bin] / count_of(ys, xs)
-        y0, y1, ly = neighbours(ys.position, input_shape[2])
-        x0, x1, lx = neighbours(xs.position, input_shape[3])
-        for y, wy in ((y0, 1 - ly), (y1, ly)):
-            for x, wx in ((x0, 1 - lx), (x1, lx)):
-                weight = wy[:, None] * wx[None, :]
-                np.add.at(out[image], (slice(None), y[:, None], x[None, :]), g * weight)
-        doubt = ys.doubt.max() + xs.doubt.max() + 2 * (ys.delta + xs.delta)
-        slack[image] += np.abs(grads[k]).sum() * min(doubt, 1)
-    return torch.from_numpy(out), torch.from_numpy(slack)
-
-
-def axis_gradient(slope: np.ndarray, ys: Axis, axis: Axis, scale: float, dim: int):
-    """Gradient by both edges of `axis`, whose samples run along `dim` of slope = g / count * S'."""
-    if axis.clamped:
-        return scale * slope.sum(), 0.0
-    share = np.expand_dims(axis.fraction, 2 - dim)
-    return scale * (slope * (1 - share)).sum(), scale * (slope * share).sum()
-
-
-def kink_doubt(axis: Axis) -> float:
-    """Largest share of a bin's samples so near a pixel that rounding picks the side."""
-    near = np.abs(axis.position - np.round(axis.position)) <= axis.delta
-    if axis.delta == 0 or axis.grid == 0:
-        return 0.0
-    shares = np.bincount(axis.bin[near], minlength=len(axis.doubt)) / axis.grid
-    return float(np.minimum(shares + axis.doubt, 1).max())
-
-
-def roi_align_box_gradient(
-    grad: Tensor, input: Tensor, rois: Tensor, scale: float, pooled_height: int,
-    pooled_width: int, ratio: int = -1, aligned: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The gradient [K, 5] by the rois in float64, and its slack [K, 1]."""
-    maps = input.detach().cpu().double().numpy()
-    grads = grad.detach().cpu().double().numpy()
-    out, slack = np.zeros((len(rois), 5)), np.zeros((len(rois), 1))
-    largest = np.abs(maps).max(initial=0)
-    bins = (pooled_height, pooled_width)
-    geometry = geometry_of(input.dtype)
-    axes = rois_axes(maps.shape, rois, scale, *bins, ratio, aligned, geometry)
-    for k, axis in enumerate(axes):
-        if axis is None:
-            continue
-        image, ys, xs = axis
-        g = grads[k][:, ys.bin][:, :, xs.bin] / count_of(ys, xs)
-        s_y, s_x = slopes(maps[image], ys, xs)
-        out[k, 2], out[k, 4] = axis_gradient(g * s_y, ys, ys, scale, 1)
-        out[k, 1], out[k, 3] = axis_gradient(g * s_x, ys, xs, scale, 2)
-        doubt = kink_doubt(ys) + kink_doubt(xs) + min(ys.delta + xs.delta, 1)
-        slack[k, 0] = 4 * largest * scale * np.abs(grads[k]).sum() * min(doubt, 1)
-    return torch.from_numpy(out), torch.from_numpy(slack)
+        for axis in (0, 1):
+            slope = taps.extra_slope[:, axis]
+            reach = np.broadcast_to(taps.extra_reach, 2)[axis] * np.abs(grads[i]).sum(0)
+            extras[0, i, axis] = np.bincount(taps.bin, terms.sum(0) * slope, bins)
+            extras[1, i, axis] = doubt * reach
+            extras[2, i, axis] = np.bincount(taps.bin, np.abs(terms).sum(0) * np.abs(slope), bins)
+            extras[2, i, axis] += largest * reach
+    results = [torch.from_numpy(a) for a in boxes]
+    if not case.op.has_offset or case.extra is None:
+        return BoxGradient(*results, None, None, None)
+    shape = case.options.output_size
+    return BoxGradient(*results, *(torch.from_numpy(a).unflatten(2, shape) for a in extras))

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from boxes import as_rois, edge_boxes, finite_boxes
+from boxes import finite_boxes
+from cases import PRIVATE, Case, make_case
 from expecttest import assert_expected_inline
-from op_table import (
-    MEAN,
-    MEAN_BACKWARD,
-    MEAN_BACKWARD_BOXES,
-    MEAN_JVP_BOXES,
-    OPS,
-    Op,
-    Options,
-    Sample,
-    each_op,
-    sample_inputs,
-)
+from op_table import OPS, Op, each_op, few_options, one_option, sample_cases
 from tolerance import assert_same_bits
 from torch.utils._python_dispatch import TorchDispatchMode
 
 H, W = 9, 8
+
+
+MEAN_NAMES = sorted({o.overload._schema.name for o in OPS} | {o._schema.name for o in PRIVATE})
 
 
 def schemas() -> list[torch._C.FunctionSchema]:
@@ -30,30 +23,32 @@ def schemas() -> list[torch._C.FunctionSchema]:
 
 
 def test_schemas() -> None:
+    """Of the average-type operators. Saved programs hold them: append arguments with defaults."""
     assert_expected_inline(
-        "\n".join(map(str, schemas())),
+        "\n".join(str(s) for s in schemas() if s.name in MEAN_NAMES),
         """\
-roiops::_mean(Tensor input, Tensor boxes, SymInt[] output_size, str op, float[] options) -> Tensor
-roiops::_mean_backward(Tensor grad, Tensor boxes, SymInt[] input_size, str op, float[] options) -> Tensor
-roiops::_mean_backward_boxes(Tensor grad, Tensor input, Tensor boxes, str op, float[] options) -> Tensor
-roiops::_mean_jvp_boxes(Tensor input, Tensor boxes, Tensor tangent, SymInt[] output_size, str op, float[] options) -> Tensor
-roiops::roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=False) -> Tensor""",
+roiops::_mean(Tensor input, Tensor boxes, Tensor? extra, SymInt[] output_size, str op, float[] options) -> Tensor
+roiops::_mean_backward(Tensor grad, Tensor boxes, Tensor? extra, SymInt[] input_size, str op, float[] options) -> Tensor
+roiops::_mean_backward_boxes(Tensor grad, Tensor input, Tensor boxes, Tensor? extra, str op, float[] options) -> (Tensor, Tensor)
+roiops::_mean_jvp_boxes(Tensor input, Tensor boxes, Tensor? extra, Tensor? boxes_tangent, Tensor? extra_tangent, SymInt[] output_size, str op, float[] options) -> Tensor
+roiops::crop_and_resize(Tensor image, Tensor boxes, Tensor box_indices, SymInt crop_height, SymInt crop_width, str method="bilinear", float extrapolation_value=0.) -> Tensor
+roiops::deform_roi_pool(Tensor input, Tensor rois, Tensor? offset, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=0, float gamma=0.10000000000000001) -> Tensor
+roiops::multiscale_roi_align(Tensor[] features, Tensor rois, float[] spatial_scales, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=False, int canonical_scale=224, int canonical_level=4) -> Tensor
+roiops::prroi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) -> Tensor
+roiops::ps_roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1) -> Tensor
+roiops::ps_roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) -> Tensor
+roiops::roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=False) -> Tensor
+roiops::roi_align_rotated(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=True, bool clockwise=False) -> Tensor""",
     )
 
 
 def test_kernels_of_each_dispatch_key() -> None:
-    keys = ["CPU", "Meta", "Autograd", "AutocastCPU", "AutocastCUDA", "FuncTorchBatched"]
+    keys = ["CPU", "Meta", "Autograd", "FuncTorchBatched", "AutocastCPU", "AutocastCUDA"]
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    rows = [f"{s.name}: {' '.join(k for k in keys if has(s.name, k))}" for s in schemas()]
-    assert_expected_inline(
-        "\n".join(rows),
-        """\
-roiops::_mean: CPU Meta Autograd FuncTorchBatched
-roiops::_mean_backward: CPU Meta Autograd FuncTorchBatched
-roiops::_mean_backward_boxes: CPU Meta Autograd FuncTorchBatched
-roiops::_mean_jvp_boxes: CPU Meta Autograd FuncTorchBatched
-roiops::roi_align: CPU Meta Autograd AutocastCPU AutocastCUDA FuncTorchBatched""",
-    )
+    for schema in schemas():
+        private = schema.name.startswith("roiops::_")
+        missing = [k for k in keys if not has(schema.name, k)]
+        assert missing == (keys[4:] if private else []), schema.name
 
 
 def test_cuda_kernels_are_all_there_or_none() -> None:
@@ -61,14 +56,11 @@ def test_cuda_kernels_are_all_there_or_none() -> None:
     assert len({has(s.name, "CUDA") for s in schemas()}) == 1
 
 
-def test_the_op_table_lists_every_operator() -> None:
-    listed = {op.overload for op in OPS} | {
-        MEAN,
-        MEAN_BACKWARD,
-        MEAN_BACKWARD_BOXES,
-        MEAN_JVP_BOXES,
+def test_the_op_table_lists_every_average_type_operator() -> None:
+    has_argmax = {s.name for s in schemas() if len(s.returns) > 1 or "max" in s.name}
+    assert set(MEAN_NAMES) == {s.name for s in schemas()} - has_argmax | {
+        "roiops::_mean_backward_boxes"
     }
-    assert {overload._schema.name for overload in listed} == {s.name for s in schemas()}
 
 
 def test_no_python_kernel_shadows_the_meta_kernels() -> None:
@@ -80,81 +72,72 @@ def test_no_python_kernel_shadows_the_meta_kernels() -> None:
         assert not any(line.startswith("CompositeImplicit") for line in lines)
 
 
-def tensors_needing_grad(args: tuple, need: tuple[bool, ...]) -> tuple:
-    """A copy of `args` whose first tensors require grad as told, as leaves with equal strides."""
-    need_of = iter(need)
-    copies = []
-    for arg in args:
-        if isinstance(arg, torch.Tensor):
-            copy = torch.empty_strided(arg.shape, arg.stride(), dtype=arg.dtype, device=arg.device)
-            arg = copy.copy_(arg).requires_grad_(next(need_of, False))
-        copies.append(arg)
-    return tuple(copies)
-
-
-NEEDS = [(False, False), (True, False), (False, True), (True, True)]
+def needs(case: Case) -> list[tuple[bool, ...]]:
+    """No gradient, one of each kind of tensor, all."""
+    can, none = case.needs, [False] * len(case.needs)
+    ones = [[i == j and need for j in range(len(can))] for i, need in enumerate(can)]
+    return list(dict.fromkeys(tuple(n) for n in (none, *ones, can)))
 
 
 @each_op
-@pytest.mark.parametrize("need", NEEDS, ids=("no_grad", "input", "boxes", "both"))
-def test_opcheck(op: Op, need, device, generator) -> None:
-    for sample in sample_inputs(op, device, generator):
-        torch.library.opcheck(op.overload, tensors_needing_grad(sample.args, need))
-
-
-def private_samples(op: Op, device: str, generator: torch.Generator):
-    """(overload, Sample) for each operator behind the derivatives of `op`."""
-    for sample in sample_inputs(op, device, generator):
-        x, rois, scale, ph, pw, ratio, aligned = sample.args
-        grad = torch.ones_like(op.overload(*sample.args))
-        options = Options((ph, pw), scale, ratio, aligned)
-        calls = op.private_calls(x, rois, grad, torch.ones_like(rois), options)
-        for overload, args in calls.items():
-            yield overload, Sample(sample.name, args)
+def test_opcheck(op: Op, device, generator) -> None:
+    for number, (_, case) in enumerate(sample_cases(op, device, generator)):
+        for need in needs(case) if number == 0 else [case.needs]:
+            torch.library.opcheck(op.overload, case.leaves(need).args)
 
 
 @each_op
 def test_opcheck_of_the_private_operators(op: Op, device, generator) -> None:
-    for overload, sample in private_samples(op, device, generator):
-        torch.library.opcheck(overload, sample.args)
+    for name, case in sample_cases(op, device, generator):
+        for overload, args in case.private_calls().items():
+            checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+            if name in ("channels_last", "no_rois"):
+                checks += ("test_aot_dispatch_dynamic",)
+            torch.library.opcheck(overload, args, test_utils=checks)
 
 
-@each_op
-def test_opcheck_of_double_backward(op: Op, device, generator) -> None:
-    for overload, sample in private_samples(op, device, generator):
-        if overload in (MEAN, MEAN_BACKWARD):
-            torch.library.opcheck(overload, tensors_needing_grad(sample.args, (True, False)))
+@one_option
+def test_opcheck_of_double_backward(op: Op, options, device, generator) -> None:
+    case = make_case(op, options, generator, (9, 8), dtype=torch.float32, device=device)
+    for overload, args in list(case.private_calls().items())[:2]:
+        first = args[0].clone().requires_grad_()
+        torch.library.opcheck(overload, (first, *args[1:]))
 
 
-def on_meta(args: tuple) -> tuple:
-    return tuple(
-        torch.empty_strided(a.shape, a.stride(), dtype=a.dtype, device="meta")
-        if isinstance(a, torch.Tensor)
-        else a
-        for a in args
-    )
+def on_meta(args):
+    if isinstance(args, (tuple, list)) and any(isinstance(a, torch.Tensor) for a in args):
+        return type(args)(map(on_meta, args))
+    if isinstance(args, torch.Tensor):
+        return torch.empty_strided(args.shape, args.stride(), dtype=args.dtype, device="meta")
+    return args
+
+
+ODD_STRIDES = {
+    "one_pixel_last": lambda x: x[:, :, :1, :1].to(memory_format=torch.channels_last),
+    "expanded": lambda x: x[:, :1].expand_as(x),
+    "permuted": lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "one_image_last": lambda x: x[:1].to(memory_format=torch.channels_last),
+}
+
+
+def told(tensor: torch.Tensor):
+    return tensor.shape, tensor.stride(), tensor.dtype
 
 
 @each_op
 def test_meta_kernels_foretell_shape_strides_and_type(op: Op, device, generator) -> None:
-    calls = [(op.overload, s) for s in sample_inputs(op, device, generator, torch.bfloat16)]
-    calls += list(private_samples(op, device, generator))
-    x = torch.ones(2, 1, H, W, device=device)
-    rois = as_rois(edge_boxes(H, W)).to(device)
-    for name, view in {
-        "one_channel_last": x.to(memory_format=torch.channels_last),
-        "one_pixel_last": x[:, :, :1, :1].repeat(1, 3, 1, 1).to(memory_format=torch.channels_last),
-        "expanded": x.expand(-1, 5, -1, -1),
-        "permuted": x.expand(-1, 5, -1, -1).contiguous().permute(0, 2, 3, 1),
-        "one_roi": x.expand(-1, 5, -1, -1).to(memory_format=torch.channels_last),
-    }.items():
-        k = 1 if name == "one_roi" else len(rois)
-        calls.append((op.overload, Sample(name, (view, rois[:k], *op.few_options[1].args))))
-    for overload, sample in calls:
-        real, meta = overload(*sample.args), overload(*on_meta(sample.args))
-        assert meta.device.type == "meta"
-        told = (meta.shape, meta.stride(), meta.dtype)
-        assert told == (real.shape, real.stride(), real.dtype), (overload, sample.name)
+    cases = list(sample_cases(op, device, generator, torch.bfloat16))
+    for name, view in ODD_STRIDES.items():
+        case = make_case(op, op.few_options[-1], generator, (H, W), finite_boxes(H, W), 1)
+        cases.append((name, case.to(device).map(view)))
+        cases.append((f"{name}_one_box", case.to(device).map(view).rows(slice(1))))
+    for name, case in cases:
+        for overload, args in {op.overload: case.args, **case.private_calls()}.items():
+            real, meta = overload(*args), overload(*on_meta(args))
+            for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (real, meta))):
+                assert b.device.type == "meta"
+                assert told(b) == told(a), (overload, name)
 
 
 class Arguments(TorchDispatchMode):
@@ -166,35 +149,40 @@ class Arguments(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "roiops":
-            dtypes = [a.dtype for a in args if isinstance(a, torch.Tensor)]
+            flat = torch.utils._pytree.tree_leaves(args)
+            dtypes = [a.dtype for a in flat if isinstance(a, torch.Tensor)]
             self.seen.append((func._schema.name, dtypes))
         return func(*args, **(kwargs or {}))
 
 
-@each_op
+@few_options
 @pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=("bfloat16", "float16"))
-@pytest.mark.parametrize("rois_dtype", [torch.float32, torch.bfloat16], ids=("float32", "bfloat16"))
+@pytest.mark.parametrize(
+    "boxes_dtype", [torch.float32, torch.bfloat16], ids=("float32", "bfloat16")
+)
 def test_autocast_casts_the_boxes_and_not_the_map(
-    op: Op, low, rois_dtype, device, generator
+    op: Op, options, low, boxes_dtype, device, generator
 ) -> None:
-    x = torch.randn(2, 3, H, W, generator=generator).to(device, low).requires_grad_()
-    rois = as_rois(finite_boxes(H, W)).to(device, rois_dtype).requires_grad_()
-    args = op.few_options[1].args
+    boxes = finite_boxes(H, W)
+    case = make_case(
+        op, options, generator, (H, W), boxes, dtype=low, boxes_dtype=boxes_dtype, device=device
+    ).leaves()
     with torch.autocast(device, low), Arguments() as arguments:
-        out = op.overload(x, rois, *args)
-    assert arguments.seen == [(f"roiops::{op.name}", [low, torch.float32])]
+        out = case()
+    ((name, dtypes),) = arguments.seen
+    levels = len(case.maps)
+    assert name == f"roiops::{op.name}"
+    assert dtypes[: levels + 1] == [low] * levels + [torch.float32]
     assert out.dtype == low
-    assert_same_bits(out, op.overload(x, rois.float(), *args))
-    by_x, by_rois = torch.autograd.grad(out, (x, rois), torch.ones_like(out))
-    assert (by_x.dtype, by_rois.dtype) == (low, rois_dtype)
+    wide = [t.float() for t in case.tensors[levels : levels + 1]]
+    assert_same_bits(out, case.of(*case.maps, *wide, *case.tensors[levels + 1 :])())
+    gradients = torch.autograd.grad(out, case.trainable, torch.ones_like(out))
+    assert [g.dtype for g in gradients] == [t.dtype for t in case.trainable]
 
 
-@each_op
-def test_autocast_after_a_convolution(op: Op, device, generator) -> None:
-    net = torch.nn.Conv2d(3, 4, 1, device=device)
-    x = torch.randn(2, 3, H, W, generator=generator).to(device)
-    rois = as_rois(finite_boxes(H, W)).float().to(device)
-    with torch.autocast(device, torch.bfloat16):
-        assert op.function(net(x), rois, 3).dtype == torch.bfloat16
-        assert op.function(x, rois, 3).dtype == torch.float32
-        assert op.function(x.double(), rois.double(), 3).dtype == torch.float64
+@one_option
+def test_autocast_of_wider_features_keeps_them(op: Op, options, device, generator) -> None:
+    for dtype in (torch.float32, torch.float64):
+        case = make_case(op, options, generator, (H, W), dtype=dtype, device=device)
+        with torch.autocast(device, torch.bfloat16):
+            assert case().dtype == dtype

@@ -1,20 +1,21 @@
-"""First and higher derivatives, in both modes, by the input and by the boxes."""
+"""First derivatives, in both modes, by every tensor: against the references and each other."""
 
 from __future__ import annotations
 
 import pytest
+import reference
 import torch
-from boxes import as_rois, finite_boxes, hard_boxes, non_finite_boxes
-from op_table import DTYPES, Op, Options, each_op, each_option, few_options
-from reference import geometry_of, rois_axes
+from boxes import finite_boxes, hard_boxes, non_finite_boxes
+from cases import DTYPES, Case, Options, features, grad_of, make_case
+from op_table import Op, each_op, each_option, few_options, one_option, some_ops
 from tolerance import HALF_TYPES, assert_close, assert_same_bits
-from torch.autograd import gradcheck, gradgradcheck
 
 H, W = 11, 13
 
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
 
-def features(generator: torch.Generator, *shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+# The others are covered by the full grid of options, and by the layouts.
+half_and_single = pytest.mark.parametrize("dtype", DTYPES[1:3], ids=("float32", "float16"))
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -34,29 +35,54 @@ def assert_equal_products(left, right, scale, names) -> None:
 def test_backward_is_adjoint_of_forward(op: Op, options, device, generator) -> None:
     """<A x, g> = <x, A^T g>, box by box: each has an image of its own."""
     boxes = hard_boxes(H, W)
-    rois = as_rois(boxes, options.spatial_scale, images=len(boxes)).to(device)
-    x = features(generator, len(boxes), 3, H, W).to(device)
-    grad = features(generator, len(boxes), 3, *options.output_size).to(device)
-    left = dot(op.overload(x, rois, *options.args), grad)
-    right = dot(x, op.input_gradient(grad, rois, x.shape, *options.args))
-    scale = dot(op.overload(x.abs(), rois, *options.args), grad.abs())
+    case = make_case(op, options, generator, images=len(boxes), device=device).linear
+    grad = grad_of(case, generator)
+    left = dot(case(), grad)
+    gradients = case.input_gradients(grad)
+    right = sum(dot(m, g) for m, g in zip(case.maps, gradients, strict=True))
+    scale = dot(case.map(torch.abs)(), grad.abs())
     assert_equal_products(left, right, scale, list(boxes))
-    assert (left != 0).sum() > len(boxes) // 4
+    assert (left != 0).sum() > len(boxes) // 5
 
 
 @each_option
 def test_box_gradient_is_adjoint_of_box_jvp(op: Op, options, device, generator) -> None:
-    """<J t, g> = <t, J^T g>, also where the derivative jumps."""
-    boxes = hard_boxes(H, W)
-    rois = as_rois(boxes, options.spatial_scale).to(device)
-    x = features(generator, 2, 3, H, W).to(device)
-    grad = features(generator, len(boxes), 3, *options.output_size).to(device)
-    tangent = features(generator, len(boxes), 5).to(device)
-    left = dot(op.box_jvp(x, rois, tangent, *options.args), grad)
-    right = dot(tangent, op.box_gradient(grad, x, rois, *options.args))
-    size = options.spatial_scale * x.abs().max() * 4 * tangent.abs().sum(1)
-    assert_equal_products(left, right, size * grad.abs().flatten(1).sum(1), list(boxes))
-    assert (left != 0).sum() > len(boxes) // 4
+    """<J t, g> = <t, J^T g>, also where the derivative jumps; offsets too."""
+    boxes = list(hard_boxes(H, W))
+    case = make_case(op, options, generator, device=device)
+    grad, tangent = grad_of(case, generator), features(generator, *case.boxes.shape).to(device)
+    extra_tangent = None
+    by_boxes, by_extra = case.box_gradients(grad)
+    right = dot(tangent, by_boxes)
+    bound = reference.box_gradient(case, grad)
+    scale = dot(tangent.abs().cpu(), bound.magnitude)
+    if bound.by_extra is not None:
+        extra_tangent = features(generator, *case.extra.shape).to(device)
+        right = right + dot(extra_tangent, by_extra)
+        scale = scale + dot(extra_tangent.abs().cpu(), bound.extra_magnitude)
+    left = dot(case.box_jvp(tangent, extra_tangent), grad)
+    assert_equal_products(left, right, scale.to(device), boxes)
+    if case.op.differentiates_boxes(options):
+        assert (left != 0).sum() > len(boxes) // 6
+
+
+def check_box_gradient(case: Case, names: list[str], most_doubtful: float, generator) -> None:
+    grad = grad_of(case, generator)
+    expected = reference.box_gradient(case, grad)
+    doubtful = float((expected.slack > 0.01 * expected.magnitude).double().mean())
+    assert doubtful < most_doubtful, f"rounding decides {doubtful:.0%} of the rows"
+    by_boxes, by_extra = case.box_gradients(grad)
+    assert by_boxes.dtype == case.boxes.dtype
+    if case.op.differentiates_boxes(case.options):
+        assert_close(by_boxes, expected.by_boxes, expected.magnitude, expected.slack, names)
+    else:
+        assert not by_boxes.any()
+    if expected.by_extra is None:
+        assert by_extra.shape == (0,)
+    else:
+        assert by_extra.dtype == case.extra.dtype
+        slack = expected.extra_slack
+        assert_close(by_extra, expected.by_extra, expected.extra_magnitude, slack, names)
 
 
 @each_option
@@ -65,232 +91,174 @@ def test_box_gradient_equals_reference(op: Op, options, dtype, device, generator
     boxes = hard_boxes(H, W)
     # As they are, many boxes have all samples on kinks; a little further, none has.
     boxes |= {f"{n}_moved": tuple(v + 0.0137 for v in box) for n, box in boxes.items()}
-    rois = as_rois(boxes, options.spatial_scale, dtype=dtype)
-    x = features(generator, 2, 3, H, W).to(dtype)
-    grad = features(generator, len(boxes), 3, *options.output_size).to(dtype)
-    expected, slack = op.reference_box_gradient(grad, x, rois, *options.args)
-    terms = grad.double().abs().flatten(1).sum(1)[:, None]
-    magnitude = 4 * float(x.abs().max()) * options.spatial_scale * terms
-    doubtful = float((slack > 0.01 * magnitude).double().mean())
-    assert doubtful < 0.4, f"rounding decides {doubtful:.0%} of the rows: this compares too little"
-    actual = op.box_gradient(grad.to(device), x.to(device), rois.to(device), *options.args)
-    assert actual.dtype == dtype
-    assert_close(actual, expected, magnitude, slack, list(boxes))
+    case = make_case(op, options, generator, boxes=boxes, dtype=dtype, device=device)
+    check_box_gradient(case, list(boxes), 0.4, generator)
 
 
 @few_options
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
-@pytest.mark.parametrize("size", [(H, W), (1, 1), (1, W), (H, 1), (2, 2)], ids=str)
-def test_box_gradient_equals_reference_in_all_types(
+@half_and_single
+@pytest.mark.parametrize("size", [(H, W), (1, W), (2, 2)], ids=str)
+def test_box_gradient_equals_reference_on_small_maps(
     op: Op, options, dtype, size, device, generator
 ) -> None:
     boxes = hard_boxes(*size) | {f"{n}_of_large_map": b for n, b in hard_boxes(H, W).items()}
-    rois = as_rois(boxes, options.spatial_scale, dtype=torch.float32)
-    x = features(generator, 2, 3, *size).to(dtype)
-    grad = features(generator, len(boxes), 3, *options.output_size).to(dtype)
-    expected, slack = op.reference_box_gradient(grad, x, rois, *options.args)
-    terms = grad.double().abs().flatten(1).sum(1)[:, None]
-    magnitude = 4 * float(x.abs().max()) * options.spatial_scale * terms
-    actual = op.box_gradient(grad.to(device), x.to(device), rois.to(device), *options.args)
-    assert actual.dtype == torch.float32
-    assert_close(actual, expected, magnitude, slack, list(boxes))
+    case = make_case(
+        op, options, generator, size, boxes, dtype=dtype, boxes_dtype=torch.float32, device=device
+    )
+    check_box_gradient(case, list(boxes), 0.6, generator)
+
+
+@few_options
+@half_and_single
+@pytest.mark.parametrize("size", [(H, W), (1, W), (2, 2)], ids=str)
+def test_input_gradient_equals_reference(op: Op, options, dtype, size, device, generator) -> None:
+    boxes = finite_boxes(H, W)  # one image each, so that rows are boxes
+    case = make_case(
+        op, options, generator, size, boxes, len(boxes), dtype=dtype, boxes_dtype=torch.float32
+    )
+    grad = grad_of(case, generator)
+    expected = reference.input_gradients(case, grad)
+    magnitude = reference.input_gradients(case, grad.abs())
+    actual = case.to(device).input_gradients(grad.to(device))
+    for result, (exact, slack), (terms, _) in zip(actual, expected, magnitude, strict=True):
+        assert result.dtype == dtype
+        assert_close(result, exact, terms, slack, list(boxes))
 
 
 @few_options
 @pytest.mark.parametrize("dtype", HALF_TYPES, ids=("float16", "bfloat16"))
 def test_box_jvp_rounds_half_types_once(op: Op, options, dtype, device, generator) -> None:
-    rois = as_rois(hard_boxes(H, W), options.spatial_scale, dtype=torch.float32).to(device)
-    x = features(generator, 2, 3, H, W).to(device, dtype)
-    tangent = features(generator, len(rois), 5).float().to(device)
-    exact = op.box_jvp(x.float(), rois, tangent, *options.args).double().cpu()
-    actual = op.box_jvp(x, rois, tangent, *options.args)
-    assert actual.dtype == dtype and exact.any()
-    assert_close(actual, exact, 16 * float(x.abs().max()) * options.spatial_scale)
+    case = make_case(op, options, generator, dtype=dtype, boxes_dtype=torch.float32, device=device)
+    tangent = features(generator, *case.boxes.shape).float().to(device)
+    extra = torch.ones_like(case.extra) if op.has_offset and options.offset else None
+    exact = case.map(lambda m: m.float()).box_jvp(tangent, extra).double().cpu()
+    actual = case.box_jvp(tangent, extra)
+    assert actual.dtype == dtype
+    assert_close(actual, exact, 16 * float(exact.abs().max()))
+
+
+# A unit square whose one sample lies at (2, p), as the boxes of each operator.
+SLOPES = {
+    "right": {-1.5: 0, -1: 0, -0.5: 0, 0: 1, 0.5: 1, 1: 3, 4: 9, 4.5: 9, 5: 0, 5.5: 0, 6: 0, 7: 0},
+    "zero": {-1.5: 0, -1: 0, -0.5: 0, 0: 0, 0.5: 1, 1: 0, 4: 0, 4.5: 9, 5: 0, 5.5: 0, 6: 0, 7: 0},
+}
+
+
+@some_ops(lambda op: op.samples or op.has_indices)
+def test_box_gradient_at_kinks(op: Op, device, generator) -> None:
+    """One sample at exactly p on the row 0, 1, 4, 9, 16, 25: the right-hand derivative, and none
+    where the position is clamped; in crop_and_resize none at a whole pixel, as in TensorFlow."""
+    options = Options((1, 1), 1.0, 1, True, offset=False)
+    for p, slope in SLOPES[op.kinks].items():
+        moved = 0.0 if op.has_indices else 0.5
+        box = {"box": (p - 0.5 + moved, 2.0, p + 0.5 + moved, 3.0)}
+        case = make_case(op, options, generator, (6, 6), box, 1, 1, device=device)
+        squares = torch.arange(6.0, dtype=torch.float64, device=device) ** 2
+        case = case.map(lambda m, s=squares: s[: m.shape[3]].expand(m.shape))
+        gradient = case.box_gradient(torch.ones_like(case()))[0]
+        if op.columns == 5:
+            expected = [0, slope, 0, 0, 0, 0]
+        elif op.has_indices:
+            expected = [0, slope / 2 * 5, 0, slope / 2 * 5]
+        else:
+            expected = [0, slope / 2, 0, slope / 2, 0]
+        assert gradient.tolist() == pytest.approx(expected, abs=1e-12), p
 
 
 @few_options
-def test_box_gradient_at_kinks_is_the_right_hand_derivative(op: Op, options, device) -> None:
-    """One sample at exactly p on the row 0, 1, 4, 9, 16, 25: at the border pixel the slope is 0."""
-    squares = (torch.arange(6.0, dtype=torch.float64, device=device) ** 2).expand(1, 1, 6, 6)
-    args = Options((1, 1), 1.0, 1, True).args
-    slope = {-1.5: 0, -1: 0, -0.5: 0, 0: 1, 0.5: 1, 1: 3, 4: 9, 4.5: 9, 5: 0, 5.5: 0, 6: 0, 7: 0}
-    for p, expected in slope.items():
-        rois = torch.tensor([[0.0, p, 2.5, p + 1.0, 3.5]], dtype=torch.float64, device=device)
-        gradient = op.box_gradient(squares.new_ones(1, 1, 1, 1), squares, rois, *args)
-        assert gradient.tolist() == [[0, expected / 2, 0, expected / 2, 0]], p
-
-
-@few_options
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
+@each_dtype
 def test_boxes_without_a_derivative_get_zeros(op: Op, options, dtype, device, generator) -> None:
     boxes = non_finite_boxes(H, W)
-    rois = as_rois(boxes, dtype=dtype).to(device).requires_grad_()
-    x = features(generator, 2, 3, H, W).to(device, dtype).requires_grad_()
-    out = op.overload(x, rois, *options.args)
-    for gradient in torch.autograd.grad(out, (x, rois), torch.ones_like(out)):
+    case = make_case(op, options, generator, boxes=boxes, dtype=dtype, device=device).leaves()
+    out = case()
+    for gradient in torch.autograd.grad(out, case.trainable, torch.ones_like(out)):
         assert_same_bits(gradient, torch.zeros_like(gradient))
 
 
-@few_options
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
-@pytest.mark.parametrize("rois_dtype", DTYPES, ids=lambda d: f"rois_{str(d)[6:]}")
+@one_option
+@each_dtype
+@pytest.mark.parametrize("boxes_dtype", DTYPES, ids=lambda d: f"boxes_{str(d)[6:]}")
 def test_gradients_have_the_types_of_their_tensors(
-    op: Op, options, dtype, rois_dtype, device, generator
+    op: Op, options, dtype, boxes_dtype, device, generator
 ) -> None:
-    boxes = finite_boxes(H, W)
-    rois = as_rois(boxes, options.spatial_scale, dtype=rois_dtype).to(device).requires_grad_()
-    x = features(generator, 2, 3, H, W).to(device, dtype).requires_grad_()
-    out = op.overload(x, rois, *options.args)
-    by_x, by_rois = torch.autograd.grad(out, (x, rois), torch.ones_like(out))
-    assert (by_x.dtype, by_x.shape) == (dtype, x.shape)
-    assert (by_rois.dtype, by_rois.shape) == (rois_dtype, rois.shape)
-    assert by_rois.isfinite().all() and by_rois[:, 1:].any()
-    assert not by_rois[:, 0].any()
+    boxes = {n: b for n, b in finite_boxes(H, W).items() if "huge" not in n}
+    case = make_case(
+        op, options, generator, boxes=boxes, dtype=dtype, boxes_dtype=boxes_dtype, device=device
+    ).leaves()
+    out = case()
+    gradients = torch.autograd.grad(out, case.trainable, torch.ones_like(out))
+    for tensor, gradient in zip(case.trainable, gradients, strict=True):
+        assert (gradient.dtype, gradient.shape) == (tensor.dtype, tensor.shape)
+        assert gradient.isfinite().all() and gradient.any()
+    if op.has_image_column and case.boxes.requires_grad:
+        assert not gradients[len(case.maps)][:, 0].any()
 
 
-def smooth_boxes(options: Options) -> torch.Tensor:
-    """[K, 4] in image coordinates whose samples lie off the pixels and whose grid is stable."""
-    boxes = torch.tensor(
-        [
-            [1.137, 0.731, 4.571, 3.979],
-            [-1.383, 1.123, 2.627, 5.337],
-            [3.271, 2.823, 7.417, 6.691],
-            [2.171, 1.263, 2.629, 1.817],
-            [4.571, 3.979, 1.137, 0.731],
-        ],
-        dtype=torch.float64,
-    )
-    rois = torch.cat([torch.zeros(len(boxes), 1), boxes], 1) / options.spatial_scale
-    for axes in rois_axes((2, 2, 5, 6), rois, *options.args, geometry_of(boxes.dtype)):
-        for axis in axes[1:]:
-            distance = abs(axis.position - axis.position.round())
-            assert distance.min(initial=1) >= 1e-3, "a sample sits on a kink"
-    return boxes / options.spatial_scale
-
-
-def small_problem(options: Options, device: str, generator: torch.Generator):
-    boxes = smooth_boxes(options).to(device)
-    image = torch.tensor([0.0, 1, 1, 0, 1], dtype=torch.float64, device=device)[:, None]
-    x = features(generator, 2, 2, 5, 6).to(device)
-    return x, boxes, lambda b: torch.cat([image, b], 1)
-
-
-SMOOTH = [
-    Options((2, 3), 1.0, ratio, aligned) for aligned in (False, True) for ratio in (-1, 1, 2, 3)
-] + [Options((3, 2), 0.5, 2, True)]
-smooth_options = pytest.mark.parametrize("options", SMOOTH, ids=str)
-
-
-@each_op
-@smooth_options
-def test_gradcheck_by_input(op: Op, options, device, generator) -> None:
-    x, boxes, rois = small_problem(options, device, generator)
-    assert gradcheck(
-        lambda x: op.overload(x, rois(boxes), *options.args), x.requires_grad_(),
-        check_forward_ad=True, check_batched_grad=True, check_undefined_grad=True,
-        check_batched_forward_grad=True,
-    )  # fmt: skip
-
-
-@each_op
-@smooth_options
-def test_gradcheck_by_boxes(op: Op, options, device, generator) -> None:
-    x, boxes, rois = small_problem(options, device, generator)
-    assert gradcheck(
-        lambda b: op.overload(x, rois(b), *options.args), boxes.requires_grad_(),
-        check_forward_ad=True, check_batched_grad=True, check_undefined_grad=True,
-        check_batched_forward_grad=True,
-    )  # fmt: skip
-
-
-@each_op
-@smooth_options
-def test_gradcheck_by_both(op: Op, options, device, generator) -> None:
-    x, boxes, rois = small_problem(options, device, generator)
-    assert gradcheck(
-        lambda x, b: op.overload(x, rois(b), *options.args),
-        (x.requires_grad_(), boxes.requires_grad_()),
-        check_forward_ad=True, check_batched_grad=True,
-    )  # fmt: skip
-
-
-@each_op
-@smooth_options
-def test_gradgradcheck_by_input(op: Op, options, device, generator) -> None:
-    x, boxes, rois = small_problem(options, device, generator)
-    x.requires_grad_()
-    # The op is linear: squared, it has a second derivative that is not zero.
-    assert gradgradcheck(
-        lambda x: op.overload(x, rois(boxes), *options.args) ** 2, x,
-        check_fwd_over_rev=True, check_batched_grad=True, check_undefined_grad=False,
-    )  # fmt: skip
-
-
-@each_op
+@some_ops(lambda op: "aligned" in op.option_names)
 def test_a_box_below_one_pixel_moves_but_does_not_grow(op: Op, device, generator) -> None:
-    """The minimum size of aligned=False: all of the derivative goes to the first corner."""
-    x = features(generator, 1, 2, 5, 6).to(device)
-    rois = torch.tensor([[0, 2.3, 1.2, 2.7, 1.9]], dtype=torch.float64, device=device)
-    grad = features(generator, 1, 2, 2, 2).to(device)
-    args = Options((2, 2), 1.0, 2).args
-    gradient = op.box_gradient(grad, x, rois, *args)[0]
-    assert gradient[1:3].all() and not gradient[3:].any()
-    rois[0, 3:] = rois[0, 1:3] + 1  # one pixel exactly is not clamped
-    assert op.box_gradient(grad, x, rois, *args)[0, 1:].all()
+    """The minimum size of aligned=False: all of the derivative goes to the position."""
+    options = Options((2, 2), 1.0, 2)
+    box = {"small": (2.3, 1.2, 2.7, 1.9)}
+    case = make_case(op, options, generator, (5, 6), box, 1, device=device)
+    grad = grad_of(case, generator)
+    gradient = case.box_gradient(grad)[0]
+    assert gradient[1:3].all() and not gradient[3:5].any()
+    # one pixel exactly is not clamped
+    case.boxes[0, 3:5] = 1 if op.columns == 5 else case.boxes[0, 1:3] + 1
+    assert case.box_gradient(grad)[0, 1:5].all()
 
 
 @few_options
 def test_autograd_is_the_backward_op(op: Op, options, device, generator) -> None:
-    rois = as_rois(finite_boxes(H, W), options.spatial_scale).to(device)
-    x = features(generator, 2, 3, H, W).to(device)
-    grad = features(generator, len(rois), 3, *options.output_size).to(device)
-    for need_x, need_rois in ((True, False), (False, True), (True, True)):
-        leaves = (x.clone().requires_grad_(need_x), rois.clone().requires_grad_(need_rois))
-        op.overload(*leaves, *options.args).backward(grad)
-        for leaf, needed, expected in (
-            (leaves[0], need_x, op.input_gradient(grad, rois, x.shape, *options.args)),
-            (leaves[1], need_rois, op.box_gradient(grad, x, rois, *options.args)),
-        ):
-            if needed:
-                assert_same_bits(leaf.grad, expected)
+    case = make_case(op, options, generator, boxes=finite_boxes(H, W), device=device)
+    grad = grad_of(case, generator)
+    expected = [*case.input_gradients(grad), *case.box_gradients(grad)]
+    can = case.needs
+    for only in (*range(len(can)), None):
+        needs = [need and only in (i, None) for i, need in enumerate(can)]
+        if not any(needs):
+            continue
+        leaves = case.leaves(needs)
+        leaves().backward(grad)
+        for leaf, need, gradient in zip(leaves.tensors, needs, expected, strict=False):
+            if need:
+                assert_same_bits(leaf.grad, gradient)
             else:
                 assert leaf.grad is None
 
 
 @each_op
+def test_constant_tensors_get_no_gradient(op: Op, device, generator) -> None:
+    """Piecewise constant operators say so: None, not zeros."""
+    for options in op.few_options:
+        case = make_case(op, options, generator, boxes=finite_boxes(H, W), device=device)
+        maps, boxes = case.leaves().maps, case.boxes.clone().requires_grad_()
+        out = case.of(*maps, boxes, *([] if case.extra is None else [case.extra]))()
+        (gradient,) = torch.autograd.grad(out.sum(), boxes, allow_unused=True)
+        assert (gradient is not None) == op.differentiates_boxes(options)
+        alone = case.of(*case.maps, *[boxes], *([] if case.extra is None else [case.extra]))()
+        assert alone.requires_grad == op.differentiates_boxes(options)
+
+
+@each_op
 def test_no_graph_without_a_reason(op: Op, device, generator) -> None:
-    x = features(generator, 2, 3, H, W).to(device)
-    rois = as_rois(finite_boxes(H, W)).to(device)
-    args = op.few_options[0].args
-    assert op.overload(x, rois, *args).grad_fn is None
+    case = make_case(op, op.few_options[0], generator, device=device)
+    assert case().grad_fn is None
+    leaves = case.leaves()
     with torch.no_grad():
-        assert op.overload(x.requires_grad_(), rois, *args).grad_fn is None
+        assert leaves().grad_fn is None
     with torch.inference_mode():
-        assert op.overload(x, rois, *args).is_inference()
-    assert op.overload(x, rois, *args).grad_fn is not None
-    assert op.overload(x.detach(), rois.requires_grad_(), *args).requires_grad
+        assert leaves().is_inference()
+    assert leaves().grad_fn is not None
 
 
 @each_op
 def test_gradient_of_an_expanded_scalar(op: Op, device, generator) -> None:
     """out.sum().backward() hands the op a gradient of strides 0."""
-    x = features(generator, 2, 3, H, W).to(device).requires_grad_()
-    rois = as_rois(finite_boxes(H, W)).to(device).requires_grad_()
-    out = op.overload(x, rois, *op.few_options[0].args)
-    summed = torch.autograd.grad(out.sum(), (x, rois), retain_graph=True)
-    dense = torch.autograd.grad(out, (x, rois), torch.ones_like(out))
+    boxes = finite_boxes(H, W)
+    case = make_case(op, op.few_options[0], generator, boxes=boxes, device=device).leaves()
+    out = case()
+    summed = torch.autograd.grad(out.sum(), case.trainable, retain_graph=True)
+    dense = torch.autograd.grad(out, case.trainable, torch.ones_like(out))
     for a, b in zip(summed, dense, strict=True):
         assert_same_bits(a, b)
-
-
-@each_op
-def test_second_derivative_through_boxes_raises_by_name(op: Op, device, generator) -> None:
-    x = features(generator, 2, 3, H, W).to(device).requires_grad_()
-    rois = as_rois(finite_boxes(H, W)).to(device).requires_grad_()
-    out = op.overload(x, rois, *op.few_options[0].args)
-    by_x, by_rois = torch.autograd.grad(out.square().sum(), (x, rois), create_graph=True)
-    for first in (by_x, by_rois):
-        with pytest.raises(RuntimeError, match=op.name):
-            torch.autograd.grad(first.sum(), rois, retain_graph=True)
-    with pytest.raises(RuntimeError, match=op.name):
-        torch.autograd.grad(by_rois.sum(), x)

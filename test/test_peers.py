@@ -6,6 +6,7 @@ import inspect
 import time
 
 import pytest
+import reference
 import torch
 from boxes import (
     degenerate_boxes,
@@ -15,7 +16,8 @@ from boxes import (
     non_finite_boxes,
     outside_boxes,
 )
-from op_table import ROI_ALIGN, Options
+from cases import Case, Options
+from op_table import ROI_ALIGN, label
 from tolerance import HALF_TYPES, assert_close, assert_same_bits
 from torch import Tensor
 
@@ -28,11 +30,11 @@ OP = ROI_ALIGN
 
 
 def theirs(x: Tensor, rois: Tensor, options: Options) -> Tensor:
-    return torchvision.ops.roi_align(x, rois, *options.python_args)
+    return torchvision.ops.roi_align(x, rois, *OP.python_args(options))
 
 
 def ours(x: Tensor, rois: Tensor, options: Options) -> Tensor:
-    return roiops.roi_align(x, rois, *options.python_args)
+    return roiops.roi_align(x, rois, *OP.python_args(options))
 
 
 def sane_boxes(options: Options) -> dict:
@@ -48,12 +50,12 @@ def rois_of(boxes: dict, options: Options, dtype: torch.dtype) -> Tensor:
     return torch.cat([image[:, None], rows], 1).to(dtype)
 
 
-options_of_roi_align = pytest.mark.parametrize("options", OP.options, ids=str)
+options_of_roi_align = pytest.mark.parametrize("options", OP.options, ids=lambda o: label(OP, o))
 two_types = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=("f64", "f32"))
 
 
 def slack_of(x: Tensor, rois: Tensor, options: Options) -> Tensor:
-    return OP.reference(x, rois, *options.args)[1]
+    return reference.values(Case(OP, options, (x,), rois))[1]
 
 
 @options_of_roi_align
@@ -78,7 +80,7 @@ def test_same_input_gradients(options, dtype, generator) -> None:
     grad = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
     (expected,) = torch.autograd.grad(theirs(x, rois, options), x, grad)
     (actual,) = torch.autograd.grad(ours(x, rois, options), x, grad)
-    magnitude, slack = OP.reference_input_gradient(grad.abs(), rois, x.shape, *options.args)
+    ((magnitude, slack),) = reference.input_gradients(Case(OP, options, (x,), rois), grad.abs())
     assert_close(actual, expected.double(), magnitude, slack, list(boxes))
 
 
@@ -134,7 +136,7 @@ def test_v2_half_image_index(dtype) -> None:
 def test_v3_half_sums() -> None:
     x = torch.linspace(10, 11, 64 * 64).view(1, 1, 64, 64).half()
     rois = torch.tensor([[0.0, 0, 0, 63, 63]]).half()
-    exact = OP.reference(x, rois, *Options((2, 2)).args)[0]
+    exact = reference.values(Case(OP, Options((2, 2)), (x,), rois))[0]
     assert (ours(x, rois, Options((2, 2))).double() - exact).abs().max() < 0.005
     assert (theirs(x, rois, Options((2, 2))).double() - exact).abs().max() > 0.1
 

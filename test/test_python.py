@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import as_rois, inside_boxes
-from op_table import Op, Options, each_op
+from boxes import inside_boxes
+from cases import Case, Options, make_case
+from op_table import Op, each_op
 from tolerance import assert_same_bits
 
 import roiops
 
-OPTIONS = Options((3, 2), 0.5, 2, True)
+OPTIONS = Options((3, 2), 0.5, 2, True, True, "nearest", 0.25, 0.2)
 
 
-def problem() -> tuple[torch.Tensor, torch.Tensor]:
-    x = torch.randn(2, 3, 9, 8, generator=torch.Generator().manual_seed(1))
-    return x, as_rois(inside_boxes(9, 8), dtype=torch.float32)
+def problem(op: Op, options: Options = OPTIONS) -> Case:
+    generator = torch.Generator().manual_seed(1)
+    return make_case(op, options, generator, (9, 8), inside_boxes(9, 8), dtype=torch.float32)
+
+
+def module_of(case: Case) -> torch.nn.Module:
+    return case.op.module(*case.op.python_args(case.options))
 
 
 @each_op
@@ -32,28 +37,48 @@ def test_public_names(op: Op) -> None:
 @each_op
 def test_keywords_and_defaults_are_those_of_the_schema(op: Op) -> None:
     parameters = inspect.signature(op.function).parameters
+    of_module = inspect.signature(op.module).parameters
     for argument in op.overload._schema.arguments:
         if argument.default_value is not None:
             assert parameters[argument.name].default == argument.default_value
-    x, rois = problem()
-    expected = op.overload(x, rois, 1.0, 4, 4)
-    assert_same_bits(op.function(input=x, boxes=rois, output_size=4), expected)
-    expected = op.overload(x, rois, *OPTIONS.args)
-    keywords = {"spatial_scale": 0.5, "sampling_ratio": 2, "aligned": True}
-    assert_same_bits(op.function(x, rois, output_size=(3, 2), **keywords), expected)
-    assert_same_bits(op.module(output_size=(3, 2), **keywords)(x, rois), expected)
+            assert of_module[argument.name].default == argument.default_value
+    required = [p.name for p in parameters.values() if p.default is inspect.Parameter.empty]
+    case = problem(op)
+    tensors = dict(zip(required, case.leading(list(case.maps)), strict=False))
+    assert list(parameters)[0] == op.input_name
+    keywords = {op.size_name: (3, 2), **op.option_values(OPTIONS)}
+    assert_same_bits(op.function(**tensors, **keywords), case())
+    assert_same_bits(op.module(**keywords)(*tensors.values()), case())
+
+
+@each_op
+def test_one_size_is_both_sizes(op: Op) -> None:
+    case = problem(op, Options((4, 4)))
+    leading = case.leading(list(case.maps))
+    values = op.option_values(case.options)
+    assert_same_bits(op.function(*leading, 4, *values.values()), case())
+    assert_same_bits(op.module(4, *values.values())(*leading), case())
 
 
 @each_op
 def test_function_says_what_it_does(op: Op) -> None:
-    for part in ("Args:", "Returns:", "Border:", "Gradients:", "Deterministic", "Raises:"):
-        assert part in (op.function.__doc__ or ""), part
+    text = op.function.__doc__ or ""
+    for part in ("Args:", "Returns:", "radients", "eterminis"):
+        assert part in text, part
+    if "errors are those of :func:`roi_align`" not in " ".join(text.split()):
+        assert "Raises:" in text
+    for name in inspect.signature(op.function).parameters:
+        assert name in text, name
 
 
 @each_op
 def test_module_shows_its_options(op: Op) -> None:
-    text = repr(op.module(*OPTIONS.python_args))
-    for part in ("(3, 2)", "0.5", "sampling_ratio=2", "aligned=True"):
+    text = repr(module_of(problem(op)))
+    assert text.startswith(op.module.__name__ + "(")
+    values = op.option_values(OPTIONS)
+    for name in ("canonical_scale", "canonical_level"):
+        values.pop(name, None)
+    for part in (f"{op.size_name}=(3, 2)", *(f"{k}={v!r}" for k, v in values.items())):
         assert part in text
 
 
@@ -62,9 +87,20 @@ def test_module_shows_its_options(op: Op) -> None:
     "duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=("copy", "pickle")
 )
 def test_module_survives_copies(op: Op, duplicate) -> None:
-    module = op.module(*OPTIONS.python_args)
+    case = problem(op)
+    module = module_of(case)
     assert module.state_dict() == {}
-    assert_same_bits(duplicate(module)(*problem()), module(*problem()))
+    assert_same_bits(duplicate(module)(*case.leading(list(case.maps))), case())
+
+
+@each_op
+def test_wrong_number_of_sizes(op: Op) -> None:
+    case = problem(op)
+    rule = "must be an integer or two integers (height, width)"
+    for wrong in ((1, 2, 3), (7,), (), 2.5, (2, "3")):
+        with pytest.raises(TypeError) as error:
+            op.function(*case.leading(list(case.maps)), wrong, *op.python_args(OPTIONS)[1:])
+        assert str(error.value) == f"{op.name}: `{op.size_name}` {rule}, but got {wrong}."
 
 
 def test_library_and_cmake_package_are_where_the_package_says() -> None:

@@ -7,6 +7,8 @@ import io
 import pytest
 import torch
 from boxes import as_rois, edge_boxes
+from cases import Options, make_case
+from op_table import Op, each_op
 from tolerance import assert_same_bits
 from torch import Tensor
 
@@ -119,3 +121,19 @@ def test_errors_in_script_name_the_rule() -> None:
 def test_a_scripted_call_is_one_operator() -> None:
     graph = str(torch.jit.script(OfTensor()).inlined_graph)
     assert graph.count("roiops::roi_align(") == 1
+
+
+@each_op
+def test_script_and_trace_of_every_module(op: Op, generator) -> None:
+    case = make_case(op, Options((3, 5), 0.5, 2, True), generator, (H, W), dtype=torch.float32)
+    leading, module = case.leading(list(case.maps)), op.module(*op.python_args(case.options))
+    script = torch.jit.script(module)
+    for run in (script, through_a_file(script), torch.jit.freeze(script.eval())):
+        assert_same_bits(run(*leading), case())
+    if op.lists:
+        boxes = [case.boxes[case.boxes[:, 0] == image, 1:] for image in (0, 1)]
+        order = torch.cat([(case.boxes[:, 0] == image).nonzero() for image in (0, 1)]).flatten()
+        extra = case.rows(order).leading(list(case.maps))[2:]
+        assert_same_bits(script(leading[0], boxes, *extra), case.rows(order)())
+    traced = torch.jit.trace(module, leading)
+    assert_same_bits(through_a_file(traced)(*leading), case())

@@ -93,7 +93,8 @@ Tensor mean_tangent(const RoiArgs& args) {
 // The call as its derivatives see it: without the constant that crop_and_resize extrapolates with,
 // and with constant boxes where the result is piecewise constant in them.
 RoiArgs differentiable_part(RoiArgs args) {
-  const bool crop = args.call.op == "crop_and_resize";
+  // Autograd runs before the checks: the options may not be there.
+  const bool crop = args.call.op == "crop_and_resize" && args.call.options.size() >= 2;
   if (args.call.op == "ps_roi_pool" || (crop && args.call.options[0] != 0)) {
     args.boxes = args.boxes.detach();
   }

@@ -24,7 +24,8 @@ const c10::TypedOperatorHandle<MeanJvpBoxes>& mean_jvp_boxes_op() {
 
 RoiCall call_of_level(const RoiCall& call, size_t level) {
   RoiCall result = call;
-  if (call.op == "multiscale_roi_align" && call.options[kLevelOption] == kAllLevels) {
+  if (call.op == "multiscale_roi_align" && call.options.size() > kLevelOption &&
+      call.options[kLevelOption] == kAllLevels) {
     result.options[kLevelOption] = static_cast<double>(level);
   }
   return result;

@@ -1,0 +1,271 @@
+"""The taps of one box for each operator, formula by formula from docs/semantics.md.
+
+Every function takes the box without its image (in `geometry`), the row of its extra tensor or None,
+the sizes of the maps, the options, and the geometry's type.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import ceil, floor, isfinite, log2, sqrt
+
+import numpy as np
+from reference import Samples, Taps, bilinear, join, no_taps
+from reference_axis import Axis, axis_samples, decode
+
+
+def outer(ys: Axis, xs: Axis, scales: tuple[float, float], options, size) -> Taps:
+    """The samples of two axes; box columns are x1, y1, x2, y2."""
+    i, j = np.divmod(np.arange(len(ys.position) * len(xs.position)), max(len(xs.position), 1))
+    bins = options.output_size
+    dy, dx = np.zeros((len(i), 4)), np.zeros((len(i), 4))
+    dy[:, 1::2] = ys.slopes(scales[0])[i]
+    dx[:, 0::2] = xs.slopes(scales[1])[j]
+    doubt = np.minimum(ys.doubt[:, None] + xs.doubt[None, :], 1)
+    moved = min(ys.delta + xs.delta, 1)
+    rest = {
+        "doubt": (doubt + 2 * moved).flatten(),
+        "slope_doubt": ys.kink_doubt() + xs.kink_doubt() + moved,
+        "reach": max(scales) * np.ones(4),
+    }
+    count = max(ys.grid * xs.grid, 1.0)
+    bin = ys.bin[i] * bins[1] + xs.bin[j]
+    return bilinear(Samples(bin, ys.position[i], xs.position[j], count, dy, dx, rest=rest), size)
+
+
+def sampled(box, size, options, geometry, scale: float, aligned: bool) -> Taps:
+    """Section 2."""
+    x, w = decode(box[0], box[2], scale, aligned, geometry)
+    y, h = decode(box[1], box[3], scale, aligned, geometry)
+    if not all(isfinite(float(v)) for v in (x, w, y, h)):
+        return no_taps(4)
+    ratio, clamp = options.sampling_ratio, not aligned
+    ys = axis_samples(y, h, size[0], options.output_size[0], ratio, clamp)
+    xs = axis_samples(x, w, size[1], options.output_size[1], ratio, clamp)
+    return outer(ys, xs, (scale, scale), options, size)
+
+
+def roi_align(box, extra, sizes, options, geometry) -> Taps:
+    return sampled(box, sizes[0], options, geometry, options.spatial_scale, options.aligned)
+
+
+def ps_roi_align(box, extra, sizes, options, geometry) -> Taps:
+    """Section 4."""
+    return sampled(box, sizes[0], options, geometry, options.spatial_scale, True)
+
+
+def multiscale_roi_align(box, extra, sizes, options, geometry) -> Taps:
+    """Section 10."""
+    scales = options.spatial_scales
+    area = float((box[2] - box[0]) * (box[3] - box[1]))
+    if not area >= 0:
+        return no_taps(4)
+    exact = options.canonical_level + log2(max(sqrt(area), 1e-300) / options.canonical_scale)
+    first = round(-log2(scales[0]))
+    level = int(min(max(exact + 1e-6, -99), 99) // 1) - first
+    level = min(max(level, 0), len(scales) - 1)
+    taps = sampled(box, sizes[level], options, geometry, scales[level], options.aligned)
+    taps.level = level
+    return taps
+
+
+def round_half_away(value: float) -> int:
+    limit = float(2**31)
+    value = min(max(value, -limit), limit)
+    return int(floor(abs(value) + 0.5)) * (1 if value >= 0 else -1)
+
+
+def ps_roi_pool(box, extra, sizes, options, geometry) -> Taps:
+    """Section 5. Bin edges are floating numbers, in the geometry's type."""
+    corners = [float(v * geometry(options.spatial_scale)) for v in box]
+    if not all(isfinite(v) for v in corners):
+        return no_taps(4)
+    x1, y1, x2, y2 = (round_half_away(v) for v in corners)
+
+    def pixels(start: int, end: int, n: int, bins: int) -> list[range]:
+        size = geometry(max(end - start, 1)) / geometry(bins)
+        edges = [(floor(geometry(p) * size), ceil(geometry(p + 1) * size)) for p in range(bins)]
+        return [range(max(start + a, 0), min(start + b, n)) for a, b in edges]
+
+    rows = pixels(y1, y2, sizes[0][0], options.output_size[0])
+    columns = pixels(x1, x2, sizes[0][1], options.output_size[1])
+    taps = [
+        (p * len(columns) + q, y, x, 1 / (len(rows[p]) * len(columns[q])))
+        for p, q in product(range(len(rows)), range(len(columns)))
+        for y, x in product(rows[p], columns[q])
+    ]
+    if not taps:
+        return no_taps(4)
+    bin, y, x, weight = (np.asarray(column) for column in zip(*taps, strict=True))
+    return Taps(bin, y, x, weight, np.zeros((len(taps), 4)))
+
+
+def crop_positions(low, high, n: int, bins: int, geometry):
+    """[bins] positions in the geometry's type and TensorFlow's order, and shares of `high`."""
+    last = geometry(n - 1)
+    with np.errstate(all="ignore"):
+        if bins == 1:
+            return np.array([geometry(0.5) * (low + high) * last]), np.array([0.5])
+        step = (high - low) * last / geometry(bins - 1)
+        positions = np.array([low * last + geometry(i) * step for i in range(bins)])
+    return positions, np.arange(bins) / (bins - 1)
+
+
+def crop_and_resize(box, extra, sizes, options, geometry) -> Taps:
+    """Section 6; columns are y1, x1, y2, x2. Positions are exact: the order is TensorFlow's."""
+    axes = []
+    for axis in (0, 1):
+        n, bins = sizes[0][axis], options.output_size[axis]
+        positions, high = crop_positions(box[axis], box[axis + 2], n, bins, geometry)
+        inside = (positions >= 0) & (positions <= n - 1) & (n > 0)
+        positions = np.where(inside, positions, 0).astype(float)
+        nearest = options.method == "nearest"
+        below = np.floor(positions + 0.5) if nearest else np.floor(positions)
+        above = below if nearest else np.ceil(positions)
+        axes.append((inside, positions - below, below, above, high, max(n - 1, 0)))
+    (in_y, ly, top, bottom, high_y, last_y), (in_x, lx, left, right, high_x, last_x) = axes
+    valid = in_y[:, None] & in_x[None, :]
+    i, j = (index.flatten() for index in np.nonzero(valid))
+    bin = i * valid.shape[1] + j
+    parts = []
+    for y, wy, sy in ((top, 1 - ly, -1.0), (bottom, ly, 1.0)):
+        for x, wx, sx in ((left, 1 - lx, -1.0), (right, lx, 1.0)):
+            if options.method == "nearest" and sy + sx > -2:
+                continue  # one pixel
+            # Both taps of a whole position are the same pixel: their slopes cancel.
+            by_y, by_x = sy * wx[j] * last_y, sx * wy[i] * last_x
+            slope = np.stack(
+                [
+                    by_y * (1 - high_y[i]),
+                    by_x * (1 - high_x[j]),
+                    by_y * high_y[i],
+                    by_x * high_x[j],
+                ],
+                1,
+            )
+            weight = wy[i] * wx[j]
+            if options.method == "nearest":
+                slope, weight = 0 * slope, np.ones(len(i))
+            parts.append(
+                Taps(bin, y[i].astype(int), x[j].astype(int), weight, slope, np.zeros((len(i), 2)))
+            )
+    distances = np.concatenate([ly[i], lx[j]])
+    taps = join(
+        parts,
+        extrapolated=~valid.flatten(),
+        reach=np.array([last_y, last_x, last_y, last_x], float),
+        # Weights are computed from positions that are a few units in the last place apart.
+        doubt=0.0,
+    )
+    taps.margin = float(np.minimum(distances, 1 - distances).min(initial=np.inf))
+    return taps
+
+
+def tent(u):
+    return np.maximum(0, 1 - np.abs(u))
+
+
+def tent_primitive(u):
+    """G of section 8."""
+    rising, falling = (u + 1) ** 2 / 2, 1 - (1 - u) ** 2 / 2
+    return np.where(u <= -1, 0, np.where(u <= 0, rising, np.where(u < 1, falling, 1)))
+
+
+def prroi_axis(low, high, n: int, bins: int, scale: float, geometry):
+    """Per bin: pixels, mean tents, slopes by low and high; then size of a bin and delta."""
+    with np.errstate(all="ignore"):
+        start = low * geometry(scale)
+        size = high * geometry(scale) - start
+    if not (np.isfinite(start) and np.isfinite(size) and size > 0):
+        return None
+    start, size = float(start), float(size)
+    rows = []
+    for p in range(bins):
+        a, b = start + p * size / bins, start + (p + 1) * size / bins
+        first, last = max(floor(a), 0), min(ceil(b), n - 1)
+        pixel = np.arange(first, last + 1) if a < b and first <= last else np.zeros(0, int)
+        mean = (tent_primitive(b - pixel) - tent_primitive(a - pixel)) / (b - a)
+        by_a, by_b = (mean - tent(a - pixel)) / (b - a), (tent(b - pixel) - mean) / (b - a)
+        low_slope = scale * (by_a * (1 - p / bins) + by_b * (1 - (p + 1) / bins))
+        high_slope = scale * (by_a * p / bins + by_b * (p + 1) / bins)
+        rows.append((pixel, mean, low_slope, high_slope))
+    delta = 4 * float(np.finfo(geometry).eps) * (abs(start) + size)
+    # G differs by rounding alone for a bin far below a pixel.
+    delta += 4 * float(np.finfo(float).eps) / (size / bins)
+    return rows, size / bins, delta
+
+
+def prroi_pool(box, extra, sizes, options, geometry) -> Taps:
+    """Section 8."""
+    scale = options.spatial_scale
+    (height, width), (ph, pw) = sizes[0], options.output_size
+    rows = prroi_axis(box[1], box[3], height, ph, scale, geometry)
+    columns = prroi_axis(box[0], box[2], width, pw, scale, geometry)
+    if rows is None or columns is None:
+        return no_taps(4)
+    parts = []
+    for (p, ys), (q, xs) in product(enumerate(rows[0]), enumerate(columns[0])):
+        i, j = np.divmod(np.arange(len(ys[0]) * len(xs[0])), max(len(xs[0]), 1))
+        slope = np.stack(
+            [
+                ys[1][i] * xs[2][j],
+                ys[2][i] * xs[1][j],
+                ys[1][i] * xs[3][j],
+                ys[3][i] * xs[1][j],
+            ],
+            1,
+        )
+        bin, weight = np.full(len(i), p * pw + q), ys[1][i] * xs[1][j]
+        parts.append(Taps(bin, ys[0][i], xs[0][j], weight, slope, np.zeros((len(i), 2))))
+    delta = rows[2] + columns[2]
+    shrunk = delta / min(rows[1], columns[1], 1.0)
+    rest = {"doubt": 2 * min(delta, 1), "slope_doubt": shrunk, "reach": scale * np.ones(4)}
+    return join(parts, **rest)
+
+
+def deform_roi_pool(box, extra, sizes, options, geometry) -> Taps:
+    """Section 9: roi_align whose bins start elsewhere, one by one."""
+    scale, size = options.spatial_scale, sizes[0]
+    x, w = decode(box[0], box[2], scale, True, geometry)
+    y, h = decode(box[1], box[3], scale, True, geometry)
+    if not all(isfinite(float(v)) for v in (x, w, y, h)):
+        return no_taps(4)
+    bins, ratio, gamma = options.output_size, options.sampling_ratio, geometry(options.gamma)
+    offset = np.zeros((2, *bins)) if extra is None else extra
+    parts, doubts, kinks = [], np.zeros(bins[0] * bins[1]), 0.0
+    for p, q in product(range(bins[0]), range(bins[1])):
+        shift_y, shift_x = (gamma * geometry(offset[a, p, q]) for a in (1, 0))
+        ys = axis_samples(y, h, size[0], bins[0], ratio, False, shift_y)
+        xs = axis_samples(x, w, size[1], bins[1], ratio, False, shift_x)
+        part = only_bin(outer(ys, xs, (scale, scale), options, size), p * bins[1] + q)
+        # d position / d box is `fraction` times the scale; by an offset it is gamma * size.
+        extra_slope = position_slopes(ys, xs, options, size, p * bins[1] + q)
+        part.extra_slope = extra_slope * np.array([float(gamma * w), float(gamma * h)])
+        parts.append(part)
+        doubts[p * bins[1] + q] = part.doubt[p * bins[1] + q]
+        kinks = max(kinks, part.slope_doubt)
+    largest_shift = 1 + float(options.gamma) * np.abs(offset).max(initial=0)
+    return join(
+        parts,
+        doubt=doubts,
+        slope_doubt=kinks,
+        reach=scale * largest_shift * np.ones(4),
+        extra_reach=np.abs([float(gamma * w), float(gamma * h)]),
+    )
+
+
+def only_bin(taps: Taps, bin: int) -> Taps:
+    chosen = taps.bin == bin
+    taps.bin, taps.y, taps.x = taps.bin[chosen], taps.y[chosen], taps.x[chosen]
+    taps.weight, taps.slope = taps.weight[chosen], taps.slope[chosen]
+    return taps
+
+
+def position_slopes(ys: Axis, xs: Axis, options, size, bin: int) -> np.ndarray:
+    """[T, 2]: d weight / d (x, y position) of the taps of `bin`."""
+    i, j = np.divmod(np.arange(len(ys.position) * len(xs.position)), max(len(xs.position), 1))
+    ones = np.ones((len(i), 2))
+    count = max(ys.grid * xs.grid, 1.0)
+    at = (ys.bin[i] * options.output_size[1] + xs.bin[j], ys.position[i], xs.position[j])
+    taps = bilinear(Samples(*at, count, ones * [0, 1], ones * [1, 0]), size)
+    return taps.slope[taps.bin == bin]
