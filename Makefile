@@ -1,7 +1,7 @@
 # The verbs of this repository; CI calls the same ones.
 #   make demo            build, install into .venv, run the demo
 #   make test            build, install into .venv, run the test suite
-#   make test-peers      the same library beside torchvision, in .venv-cuda
+#   make test-peers      beside torchvision, TensorFlow, OpenVINO and ONNX Runtime, in .venv-cuda
 #   make test-install    `pip install --no-build-isolation .` into an environment that has torch only
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own.
@@ -35,14 +35,18 @@ $(VENV)/.ready: requirements-dev.txt Makefile
 	$(call PIP_INSTALL,$(VENV)) torch==$(TORCH) -r requirements-dev.txt
 	touch $@
 
-# A CUDA build of torch: torchvision has no other. Its kernels run on CPU here.
+# A CUDA build of torch: torchvision has no other. Its kernels run on CPU here, and our library must
+# build, and be found by C++ programs, without a CUDA toolkit.
+REQUIRED_PEERS := torchvision,tensorflow,openvino,onnx,onnxruntime
 test-peers: $(PEERS)/.ready
 	$(call BUILD,$(PEERS)) --force-reinstall .
-	$(PEERS)/bin/pytest $(PYTEST_ARGS) test/test_peers.py
+	ROIOPS_REQUIRE_PEERS=$(REQUIRED_PEERS) $(PEERS)/bin/pytest $(PYTEST_ARGS) \
+	  test/test_peers.py test/peers test/test_consumer.py
 
-$(PEERS)/.ready: requirements-dev.txt Makefile
+$(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
 	$(PYTHON) -m venv $(PEERS)
-	$(call PIP_INSTALL,$(PEERS)) torch==2.11.0 torchvision==0.26.0 -r requirements-dev.txt
+	$(call PIP_INSTALL,$(PEERS)) torch==2.11.0 torchvision==0.26.0 \
+	  -r requirements-dev.txt -r requirements-peers.txt
 	touch $@
 
 # From a copy of the tracked files, so that nothing built before can help.

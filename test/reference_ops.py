@@ -72,7 +72,7 @@ def multiscale_roi_align(box, extra, sizes, options, geometry) -> Taps:
 def round_half_away(value: float) -> int:
     limit = float(2**31)
     value = min(max(value, -limit), limit)
-    return int(floor(abs(value) + 0.5)) * (1 if value >= 0 else -1)
+    return floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
 
 
 def ps_roi_pool(box, extra, sizes, options, geometry) -> Taps:

@@ -135,7 +135,8 @@ def test_meta_kernels_foretell_shape_strides_and_type(op: Op, device, generator)
     for name, case in cases:
         for overload, args in {op.overload: case.args, **case.private_calls()}.items():
             real, meta = overload(*args), overload(*on_meta(args))
-            for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (real, meta))):
+            pairs = zip(real, meta, strict=True) if isinstance(real, tuple) else [(real, meta)]
+            for a, b in pairs:
                 assert b.device.type == "meta"
                 assert told(b) == told(a), (overload, name)
 

@@ -149,8 +149,6 @@ def test_operator_on_meta_tensors(op: Op, case, sentence) -> None:
 @bad_calls
 def test_python_function_and_module(op: Op, case, sentence) -> None:
     options = op.python_args(case.options)
-    if not case.maps:
-        pytest.skip("the list form asks the first map for its device")
     leading = case.leading(list(case.maps))
     assert message_of(op.function, *leading, *options) == sentence
     assert message_of(op.module(*options), *leading) == sentence
@@ -204,8 +202,9 @@ def naming(case: Case, images: tuple[float, ...]) -> Case:
 @each_op
 @pytest.mark.parametrize("images, end", BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
 def test_image_out_of_range(op: Op, images, end) -> None:
-    if op.has_indices and not all(abs(i) < 9 for i in images):
-        pytest.skip("not an integer")
+    if op.has_indices:  # integers
+        images = tuple(int(i) if abs(i) < 9 else -3 for i in images)
+        end = end.replace("nan", "-3").replace("-inf", "-3").replace("inf", "-3")
     case = naming(good_case(op), images)
     name = "box_indices" if op.has_indices else "boxes"
     expected = f"{op.name}: `{name}` must name images in {end}"
@@ -295,6 +294,6 @@ def missing_options() -> None:
 def test_missing_options_of_private_operators() -> None:
     """In a process of its own: reading them unchecked may end it."""
     code = "import test_errors; test_errors.missing_options()"
-    folder = Path(__file__).parent
-    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    command, folder = [sys.executable, "-c", code], Path(__file__).parent
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-500:]

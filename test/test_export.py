@@ -178,11 +178,9 @@ def test_compiled_autograd(op: Op) -> None:
                 assert_same_bits(leaf.grad, gradient)
 
 
-@each_op
+@pytest.mark.parametrize("op", [ROI_ALIGN], ids=str)  # aot_eager has the operators of all
 @pytest.mark.skipif(sys.platform == "win32", reason="inductor needs a C++ compiler on the path")
 def test_compile_with_inductor(op: Op) -> None:
-    if op is not ROI_ALIGN:
-        pytest.skip("15 s each; aot_eager has the same operators")
     net = net_of(op)
 
     def head(*tensors):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from boxes import Box, edge_boxes, hard_boxes
 from cases import DTYPES, Case, Options, features, grad_of, make_case
-from op_table import Op, each_op, few_options, one_option, some_ops
+from op_table import OPS, Op, each_op, label, one_option, some_ops
 from test_gradcheck import SMOOTH_BOXES
 from tolerance import assert_close, assert_same_bits
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
@@ -143,7 +143,17 @@ def batched(t: torch.Tensor, dim: int | None) -> torch.Tensor:
 DIMS = [(d, None, None) for d in (0, 2, 4, -1)] + [(None, d, None) for d in (0, 1, -1)]
 DIMS += [(None, None, 0), (None, None, 1), (None, 1, 0), (0, None, 0), (0, 0, 0), (4, 2, 1)]
 DIMS += [(2, 1, None), (-1, 0, -1)]
-in_dims = pytest.mark.parametrize("dims", DIMS, ids=str)
+
+
+def in_dims(pairs: list[tuple[Op, Options]]):
+    """Every combination that batches a tensor of the call."""
+    rows = [
+        pytest.param(op, options, dims, id=f"{label(op, options)}-{dims}")
+        for op, options in pairs
+        for dims in DIMS
+        if any(d is not None for d in dims[: 2 + (op.takes_extra and options.offset)])
+    ]
+    return pytest.mark.parametrize("op, options, dims", rows)
 
 
 def edge_case(op: Op, options: Options, device: str, generator, boxes: dict[str, Box]) -> Case:
@@ -151,16 +161,12 @@ def edge_case(op: Op, options: Options, device: str, generator, boxes: dict[str,
 
 
 def dims_of(case: Case, dims: Sequence[int | None]) -> tuple[int | None, ...]:
-    """For each of `tensors`; skips what would batch no tensor of the call."""
-    result = (*(dims[0] for _ in case.maps), dims[1])
-    result += () if case.extra is None else (dims[2],)
-    if all(d is None for d in result):
-        pytest.skip("nothing is batched")
-    return result
+    """For each of `tensors`."""
+    extra = () if case.extra is None else (dims[2],)
+    return (*(dims[0] for _ in case.maps), dims[1], *extra)
 
 
-@few_options
-@in_dims
+@in_dims([(op, o) for op in OPS for o in op.few_options])
 def test_vmap_equals_a_loop(op: Op, options, dims, device, generator) -> None:
     case = edge_case(op, options, device, generator, EDGES)
     each = dims_of(case, dims)
@@ -168,8 +174,7 @@ def test_vmap_equals_a_loop(op: Op, options, dims, device, generator) -> None:
     check_vmap(case.run, args, each)
 
 
-@one_option
-@in_dims
+@in_dims([(op, op.few_options[0]) for op in OPS])
 def test_vmap_of_derivatives_equals_a_loop(op: Op, options, dims, device, generator) -> None:
     """In place of the maps, `grad` is batched for the gradient by the maps."""
     case = edge_case(op, options, device, generator, EDGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import pi
 
 import pytest
@@ -162,7 +163,7 @@ def test_prroi_pool_is_the_integral(device, generator) -> None:
         a, b = low + p * size, low + (p + 1) * size
         cuts = sorted({a, b, *(float(i) for i in range(-2, 9) if a < i < b)})
         at, weight = [], []
-        for c, d in zip(cuts, cuts[1:], strict=False):
+        for c, d in pairwise(cuts):
             at += ((c + d) / 2 + nodes * (d - c) / 2).tolist()
             weight += [(d - c) / 2 / size] * 2
         return at, weight

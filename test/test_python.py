@@ -45,7 +45,7 @@ def test_keywords_and_defaults_are_those_of_the_schema(op: Op) -> None:
     required = [p.name for p in parameters.values() if p.default is inspect.Parameter.empty]
     case = problem(op)
     tensors = dict(zip(required, case.leading(list(case.maps)), strict=False))
-    assert list(parameters)[0] == op.input_name
+    assert next(iter(parameters)) == op.input_name
     keywords = {op.size_name: (3, 2), **op.option_values(OPTIONS)}
     assert_same_bits(op.function(**tensors, **keywords), case())
     assert_same_bits(op.module(**keywords)(*tensors.values()), case())

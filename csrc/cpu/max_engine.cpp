@@ -19,9 +19,12 @@ struct Winner {
 
 template <typename S, typename T>
 T sample_value(const RoiSamples<T>& roi, int64_t sample, const S* lane, int64_t item_stride) {
-  T sum = T(0);
-  for (int64_t t = roi.tap[sample]; t < roi.tap[sample + 1]; ++t) {
-    sum += roi.taps[t].weight * static_cast<T>(lane[roi.taps[t].pixel * item_stride]);
+  const auto term = [&](int64_t t) {
+    return roi.taps[t].weight * static_cast<T>(lane[roi.taps[t].pixel * item_stride]);
+  };
+  T sum = term(roi.tap[sample]);  // not 0 + ...: a sum of one term keeps the sign of a zero
+  for (int64_t t = roi.tap[sample] + 1; t < roi.tap[sample + 1]; ++t) {
+    sum += term(t);
   }
   return sum;
 }
@@ -72,7 +75,8 @@ void select_lanes(const RoiSamples<T>& roi, int64_t bin, const Block<const S>& i
     for (int64_t t = roi.tap[s]; t < roi.tap[s + 1]; ++t) {
       const S* const at = in.data + first + roi.taps[t].pixel * in.item_stride;
       for (int64_t lane = 0; lane < lanes; ++lane) {
-        sum[lane] += roi.taps[t].weight * static_cast<T>(at[lane]);
+        const T term = roi.taps[t].weight * static_cast<T>(at[lane]);
+        sum[lane] = t == roi.tap[s] ? term : sum[lane] + term;
       }
     }
     for (int64_t lane = 0; lane < lanes; ++lane) {
