@@ -214,6 +214,8 @@ def multiscale_roi_align(
             canonical_level,
         )
     height, width = to_size("multiscale_roi_align", "output_size", output_size)
+    if len(features) == 0:
+        raise RuntimeError("multiscale_roi_align: `features` must have a map, but got none.")
     rois = to_rois("multiscale_roi_align", features[0], boxes)
     output: Tensor = torch.ops.roiops.multiscale_roi_align(
         features,
