@@ -10,7 +10,7 @@
 // A panel holds kLanes channels of an image pixel by pixel, in the accumulator type, so that one
 // tap is a few vector loads for any storage type and memory format.
 //
-// engine.cpp is the only file meant to be compiled once per instruction set, in
+// engine.cpp and max_engine.cpp are the only files compiled once per instruction set, in
 // roiops::cpu::ROIOPS_ISA. It takes raw pointers and plain data, no ATen and no std container:
 // their inline functions would be shared with the objects of older instruction sets.
 #pragma once
