@@ -146,12 +146,13 @@ def run_command(*command: str | Path) -> str:
 
 
 def build_consumer(
-    build: Path, build_type: str = "Release", roiops_prefix: str = roiops.cmake_prefix_path
-) -> Path:
+    build: Path, build_type: str = "Release", roiops_prefix: str = roiops.cmake_prefix_path,
+    source: Path = CONSUMER_SOURCE,
+) -> Path:  # fmt: skip
     """Configure and build examples/cpp as any CMake project; returns the folder of programs."""
     ninja = shutil.which("ninja", path=tool_environment()["PATH"])
     run_command(
-        *("cmake", "-S", CONSUMER_SOURCE, "-B", build),
+        *("cmake", "-S", source, "-B", build),
         *(["-G", "Ninja"] if ninja else []),
         f"-DCMAKE_BUILD_TYPE={build_type}",
         f"-DCMAKE_PREFIX_PATH={roiops_prefix};{torch.utils.cmake_prefix_path}",

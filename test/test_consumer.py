@@ -109,6 +109,15 @@ def test_cpp_program_names_a_missing_file(programs: Path, tmp_path: Path) -> Non
         deploy.run_consumer(programs, tmp_path)
 
 
+def test_every_function_of_the_header_is_its_operator(prefix: Path, tmp_path: Path) -> None:
+    source = ROOT / "test" / "cpp"
+    deploy.build_consumer(tmp_path, "Debug", str(prefix), source)
+    lines = deploy.run_command(tmp_path / "functions").splitlines()
+    operators = [s.name for s in torch._C._jit_get_all_schemas() if s.name.startswith("roiops::")]
+    public = {name.removeprefix("roiops::") for name in operators if "::_" not in name}
+    assert {line.removeprefix("same ") for line in lines} == public
+
+
 def test_linking_alone_registers_the_operators(programs: Path) -> None:
     assert deploy.run_command(programs / "link_only") == "roiops::roi_align is registered\n"
 

@@ -3,9 +3,22 @@
 // Linking the library registers the operators with PyTorch's dispatcher, so that TorchScript
 // models, AOTInductor packages and torch::Library lookups find them; the functions below call
 // them directly, with autograd.
+//
+// In every function, unless it says otherwise:
+//   input  [N, C, H, W], double, float, half or bfloat16, any memory format
+//   rois   [K, 5], (image, x1, y1, x2, y2) in image coordinates; any of these dtypes
+//   spatial_scale  feature-map pixels per unit of the boxes
+//   sampling_ratio samples per bin and axis; <= 0 takes one per feature-map pixel, rounded up
+//   aligned        pixel centres lie at integer + 0.5
+// The result is [K, C, pooled_height, pooled_width] in the dtype and memory format of `input`.
+// Gradients flow to `input`, of any order, and to `rois`, of first order. A wrong argument throws
+// c10::Error, a box that names no image c10::IndexError. docs/semantics.md has the formulae.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
+#include <tuple>
 
 #include <ATen/core/Tensor.h>
 
@@ -24,17 +37,62 @@ namespace roiops {
 // The library's version, "major.minor.patch".
 ROIOPS_API const char* version();
 
-// Average bilinear samples of `input` in each bin (Mask R-CNN, arXiv:1703.06870).
-//
-// input: [N, C, H, W], double, float, half or bfloat16, any memory format.
-// rois: [K, 5], (image, x1, y1, x2, y2) in image coordinates; any of these dtypes.
-// Returns [K, C, pooled_height, pooled_width] in the dtype and memory format of `input`.
-// sampling_ratio: samples per bin and axis; <= 0 takes one per feature-map pixel, rounded up.
-// aligned: pixel centres lie at integer + 0.5. Gradients flow to `input` and to `rois`.
-// Throws c10::Error on a wrong argument, c10::IndexError when a box names no image.
+// The mean of bilinear samples in each bin (Mask R-CNN, arXiv:1703.06870).
 ROIOPS_API at::Tensor roi_align(const at::Tensor& input, const at::Tensor& rois,
     double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio = -1,
     bool aligned = false);
+
+// The largest of the samples of roi_align, and which one it is: int32, its number in the bin in
+// scan order, -1 in a bin without samples.
+ROIOPS_API std::tuple<at::Tensor, at::Tensor> roi_align_max(const at::Tensor& input,
+    const at::Tensor& rois, double spatial_scale, int64_t pooled_height, int64_t pooled_width,
+    int64_t sampling_ratio = -1, bool aligned = false);
+
+// The largest of the whole pixels of each bin (Fast R-CNN, arXiv:1504.08083), and which one it is:
+// int32, h * W + w, -1 in an empty bin. No gradient to `rois`.
+ROIOPS_API std::tuple<at::Tensor, at::Tensor> roi_pool(const at::Tensor& input,
+    const at::Tensor& rois, double spatial_scale, int64_t pooled_height, int64_t pooled_width);
+
+// roi_align, aligned, in which each bin reads channels of its own (Light-Head R-CNN,
+// arXiv:1711.07264): the result has C / (pooled_height * pooled_width) channels.
+ROIOPS_API at::Tensor ps_roi_align(const at::Tensor& input, const at::Tensor& rois,
+    double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio = -1);
+
+// The mean of the whole pixels of each bin, in channels of its own (R-FCN, arXiv:1605.06409). No
+// gradient to `rois`.
+ROIOPS_API at::Tensor ps_roi_pool(const at::Tensor& input, const at::Tensor& rois,
+    double spatial_scale, int64_t pooled_height, int64_t pooled_width);
+
+// TensorFlow's operator. boxes: [K, 4], (y1, x1, y2, x2), normalised by the image's last row and
+// column; box_indices: [K], int32 or int64. Integer images are converted to float. `method` is
+// "bilinear" or "nearest" (no gradient to `boxes`); outside the image extrapolation_value is read.
+ROIOPS_API at::Tensor crop_and_resize(const at::Tensor& image, const at::Tensor& boxes,
+    const at::Tensor& box_indices, int64_t crop_height, int64_t crop_width,
+    std::string_view method = "bilinear", double extrapolation_value = 0);
+
+// roi_align on turned boxes (RRPN, arXiv:1703.01086). rois: [K, 6], (image, cx, cy, w, h, angle in
+// radians).
+ROIOPS_API at::Tensor roi_align_rotated(const at::Tensor& input, const at::Tensor& rois,
+    double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio = -1,
+    bool aligned = true, bool clockwise = false);
+
+// The mean of the bilinear surface over each bin, integrated exactly (IoU-Net, arXiv:1807.11590).
+ROIOPS_API at::Tensor prroi_pool(const at::Tensor& input, const at::Tensor& rois,
+    double spatial_scale, int64_t pooled_height, int64_t pooled_width);
+
+// roi_align, aligned, with bins that are moved by `offset` (deformable convolutional networks,
+// arXiv:1703.06211): [K, 2, pooled_height, pooled_width], x then y, in units of gamma times the
+// box's size. Gradients flow to `offset` too.
+ROIOPS_API at::Tensor deform_roi_pool(const at::Tensor& input, const at::Tensor& rois,
+    const std::optional<at::Tensor>& offset, double spatial_scale, int64_t pooled_height,
+    int64_t pooled_width, int64_t sampling_ratio = 0, double gamma = 0.1);
+
+// roi_align on a feature pyramid (FPN, arXiv:1612.03144): each box is pooled from the level that
+// its size picks. A box of canonical_scale belongs to canonical_level; level 2 has a scale of 1/4.
+ROIOPS_API at::Tensor multiscale_roi_align(at::TensorList features, const at::Tensor& rois,
+    at::ArrayRef<double> spatial_scales, int64_t pooled_height, int64_t pooled_width,
+    int64_t sampling_ratio = -1, bool aligned = false, int64_t canonical_scale = 224,
+    int64_t canonical_level = 4);
 
 }  // namespace roiops
 
