@@ -23,8 +23,8 @@ class SampleTaps {
 
   void prepare(const Roi& roi) {
     const auto decoded = geometry_.decode(roi.row, map_);
-    y_.list(decoded.y, geometry_.bins.height, map_.height);
-    x_.list(decoded.x, geometry_.bins.width, map_.width);
+    list(decoded.y, geometry_.bins.height, map_.height, y_);
+    list(decoded.x, geometry_.bins.width, map_.width, x_);
   }
 
   // Calls tap(pixel, SeparableTap) for every tap, end_sample(tag) after each sample and end_bin()
@@ -35,8 +35,8 @@ class SampleTaps {
       for (int32_t q = 0; q < geometry_.bins.width; ++q) {
         for (int64_t i = y_.start[p]; i < y_.start[p + 1]; ++i) {
           for (int64_t j = x_.start[q]; j < x_.start[q + 1]; ++j) {
-            visit_sample(y_.samples[i], x_.samples[j], tap);
-            end_sample(y_.samples[i].tap[0].pixel * map_.width + x_.samples[j].tap[0].pixel);
+            visit_sample(y_.entries[i], x_.entries[j], tap);
+            end_sample(y_.entries[i].tap[0].pixel * map_.width + x_.entries[j].tap[0].pixel);
           }
         }
         end_bin();
@@ -45,23 +45,14 @@ class SampleTaps {
   }
 
  private:
-  struct Axis {
-    std::vector<AxisSample<T>> samples;
-    std::vector<int64_t> start;  // [bins + 1]
+  using Samples = AxisList<AxisSample<T>>;
 
-    template <typename Grid>
-    void list(const Grid& grid, int32_t bins, int32_t pixels) {
-      start.assign(int64_t{bins} + 1, 0);
-      int64_t room = 0;
-      for (int32_t p = 0; p < bins; ++p) {
-        room += max_axis_samples(grid, p, pixels);
-      }
-      samples.resize(room);
-      for (int32_t p = 0; p < bins; ++p) {
-        start[p + 1] = start[p] + axis_samples(grid, p, pixels, samples.data() + start[p]);
-      }
-    }
-  };
+  template <typename Axis>
+  static void list(const Axis& axis, int32_t bins, int32_t pixels, Samples& samples) {
+    samples.list(
+        bins, [&](int32_t p) { return max_axis_samples(axis, p, pixels); },
+        [&](int32_t p, AxisSample<T>* to) { return axis_samples(axis, p, pixels, to); });
+  }
 
   template <typename TapFn>
   void visit_sample(const AxisSample<T>& y, const AxisSample<T>& x, TapFn& tap) const {
@@ -74,7 +65,7 @@ class SampleTaps {
 
   Geometry geometry_;
   MapSize map_;
-  Axis y_, x_;
+  Samples y_, x_;
 };
 
 // The listed samples of one RoI; buffers are reused.

@@ -34,30 +34,38 @@ struct SeparableTap {
   }
 };
 
-// Merged taps of all bins of one axis.
-template <typename T>
-struct AxisTapList {
-  std::vector<AxisTap<T>> taps;
+// What is listed for all bins of one axis: merged taps, or single samples.
+template <typename Entry>
+struct AxisList {
+  std::vector<Entry> entries;
   std::vector<int64_t> start;  // [bins + 1]
 
-  template <typename Axis>
-  void list(const Axis& axis, int32_t bins, int32_t pixels) {
+  // most(p) is how many entries bin p has at most; write(p, entries) writes and counts them.
+  template <typename Most, typename Write>
+  void list(int32_t bins, Most&& most, Write&& write) {
     start.assign(int64_t{bins} + 1, 0);
     int64_t room = 0;
     for (int32_t p = 0; p < bins; ++p) {
-      room += max_axis_taps(axis, p, pixels);
+      room += most(p);
     }
-    taps.resize(room);
+    entries.resize(room);
     for (int32_t p = 0; p < bins; ++p) {
-      start[p + 1] = start[p] + axis_taps(axis, p, pixels, taps.data() + start[p]);
+      start[p + 1] = start[p] + write(p, entries.data() + start[p]);
     }
-    taps.resize(start[bins]);
+    entries.resize(start[bins]);
   }
   void clear(int32_t bins) {
     start.assign(int64_t{bins} + 1, 0);
-    taps.clear();
+    entries.clear();
   }
 };
+
+template <typename T, typename Axis>
+void list_taps(const Axis& axis, int32_t bins, int32_t pixels, AxisList<AxisTap<T>>& taps) {
+  taps.list(
+      bins, [&](int32_t p) { return max_axis_taps(axis, p, pixels); },
+      [&](int32_t p, AxisTap<T>* to) { return axis_taps(axis, p, pixels, to); });
+}
 
 template <typename Geometry>
 class SeparableTaps {
@@ -77,8 +85,8 @@ class SeparableTaps {
     }
     const MapSize map = maps_[roi.level];
     const auto decoded = levels_[roi.level].decode(roi.row, map);
-    y_.list(decoded.y, grid_.height, map.height);
-    x_.list(decoded.x, grid_.width, map.width);
+    list_taps(decoded.y, grid_.height, map.height, y_);
+    list_taps(decoded.x, grid_.width, map.width, x_);
     map_width_ = map.width;
   }
 
@@ -89,7 +97,7 @@ class SeparableTaps {
     return 0;
   }
   int64_t size() const {
-    return static_cast<int64_t>(y_.taps.size() * x_.taps.size());
+    return static_cast<int64_t>(y_.entries.size() * x_.entries.size());
   }
 
   template <typename TapFn, typename EndFn>
@@ -97,9 +105,9 @@ class SeparableTaps {
     for (int32_t p = 0; p < grid_.height; ++p) {
       for (int32_t q = 0; q < grid_.width; ++q) {
         for (int64_t i = y_.start[p]; i < y_.start[p + 1]; ++i) {
-          const int32_t row = y_.taps[i].pixel * map_width_;
+          const int32_t row = y_.entries[i].pixel * map_width_;
           for (int64_t j = x_.start[q]; j < x_.start[q + 1]; ++j) {
-            tap(row + x_.taps[j].pixel, SeparableTap<T>{y_.taps[i], x_.taps[j]});
+            tap(row + x_.entries[j].pixel, SeparableTap<T>{y_.entries[i], x_.entries[j]});
           }
         }
         end_bin();
@@ -112,7 +120,7 @@ class SeparableTaps {
   std::vector<MapSize> maps_;
   MapSize grid_;
   int32_t map_width_ = 0;
-  AxisTapList<T> y_, x_;
+  AxisList<AxisTap<T>> y_, x_;
 };
 
 }  // namespace roiops::cpu

@@ -112,7 +112,7 @@ Tensor mean_autograd(const RoiArgs& packed, Forward&& forward) {
   if (ag::compute_requires_grad(args.inputs, args.boxes, args.extra)) {
     node = mean_node(args);
   }
-  Tensor output = below_autograd(forward);
+  Tensor output = forward();
   if (node) {
     ag::set_history(output, node);
   }
@@ -129,17 +129,15 @@ struct Autograd;
 template <typename Op, typename... Args>
 struct Autograd<Op, RoiArgs(Args...)> {
   static Tensor kernel(c10::DispatchKeySet keys, Args... args) {
-    return mean_autograd(Op::pack(args...), [&] {
-      return MeanOp<Op>::handle().redispatch(keys & c10::after_autograd_keyset, args...);
-    });
+    return mean_autograd(
+        Op::pack(args...), [&] { return below_autograd(MeanOp<Op>::handle(), keys, args...); });
   }
 };
 
 Tensor mean(c10::DispatchKeySet keys, const Tensor& input, const Tensor& boxes,
     const OptionalTensor& extra, SymIntArrayRef output_size, std::string_view op, Options options) {
   return mean_autograd(to_args({input}, boxes, extra, op, options, output_size), [&] {
-    return mean_op().redispatch(
-        keys & c10::after_autograd_keyset, input, boxes, extra, output_size, op, options);
+    return below_autograd(mean_op(), keys, input, boxes, extra, output_size, op, options);
   });
 }
 
@@ -172,10 +170,8 @@ Tensor mean_backward(c10::DispatchKeySet keys, const Tensor& grad, const Tensor&
     const OptionalTensor& extra, SymIntArrayRef input_size, std::string_view op, Options options) {
   const Tensor other = extra.value_or(Tensor());
   check_no_second_derivative(tangent(boxes).defined() || tangent(other).defined(), op);
-  const Tensor result = below_autograd([&] {
-    return mean_backward_op().redispatch(
-        keys & c10::after_autograd_keyset, grad, boxes, extra, input_size, op, options);
-  });
+  const Tensor result =
+      below_autograd(mean_backward_op(), keys, grad, boxes, extra, input_size, op, options);
   if (ag::compute_requires_grad(grad, boxes, other)) {
     auto node = new_node<MeanBackwardNode>();
     node->set_next_edges(ag::collect_next_edges(grad, boxes, other));
@@ -200,8 +196,8 @@ std::tuple<Tensor, Tensor> mean_backward_boxes(c10::DispatchKeySet keys, const T
   return first_order(
       op,
       [&] {
-        return mean_backward_boxes_op().redispatch(
-            keys & c10::after_autograd_keyset, grad, input, boxes, extra, op, options);
+        return below_autograd(
+            mean_backward_boxes_op(), keys, grad, input, boxes, extra, op, options);
       },
       grad, input, boxes, extra.value_or(Tensor()));
 }
@@ -213,8 +209,8 @@ Tensor mean_jvp_boxes(c10::DispatchKeySet keys, const Tensor& input, const Tenso
   return first_order(
       op,
       [&] {
-        return mean_jvp_boxes_op().redispatch(keys & c10::after_autograd_keyset, input, boxes,
-            extra, boxes_tangent, extra_tangent, output_size, op, options);
+        return below_autograd(mean_jvp_boxes_op(), keys, input, boxes, extra, boxes_tangent,
+            extra_tangent, output_size, op, options);
       },
       input, boxes, extra.value_or(Tensor()), boxes_tangent.value_or(Tensor()),
       extra_tangent.value_or(Tensor()));

@@ -53,10 +53,11 @@ struct FirstOrderNode : OpNode<FirstOrderNode> {
   }
 };
 
+// forward(), with a graph and tangents that only say so.
 template <typename Forward, typename... Tensors>
 auto first_order(std::string_view op, Forward&& forward, const Tensors&... tensors) {
   check_no_second_derivative((tangent(tensors).defined() || ...), op);
-  auto result = below_autograd(forward);
+  auto result = forward();
   if (ag::compute_requires_grad(tensors...)) {
     auto node = new_node<FirstOrderNode>();
     node->set_next_edges(ag::collect_next_edges(tensors...));

@@ -82,8 +82,7 @@ template <typename Op, typename... Args>
 struct Autograd<Op, RoiArgs(Args...)> {
   static std::tuple<Tensor, Tensor> kernel(c10::DispatchKeySet keys, Args... args) {
     const RoiArgs packed = Op::pack(args...);
-    auto result = below_autograd(
-        [&] { return MaxOp<Op>::handle().redispatch(keys & c10::after_autograd_keyset, args...); });
+    auto result = below_autograd(MaxOp<Op>::handle(), keys, args...);
     differentiate(std::get<0>(result), std::get<1>(result), packed, differentiable_boxes(packed));
     return result;
   }
@@ -93,15 +92,14 @@ Tensor max_select(c10::DispatchKeySet keys, const Tensor& input, const Tensor& a
     const Tensor& boxes, const OptionalTensor& boxes_tangent, std::string_view op,
     Options options) {
   const auto forward = [&] {
-    return max_select_op().redispatch(
-        keys & c10::after_autograd_keyset, input, argmax, boxes, boxes_tangent, op, options);
+    return below_autograd(max_select_op(), keys, input, argmax, boxes, boxes_tangent, op, options);
   };
   if (boxes_tangent.has_value()) {
     return first_order(op, forward, input, boxes, *boxes_tangent);
   }
   const RoiArgs args =
       to_args({input}, boxes, {}, op, options, output_size_of(argmax, "argmax", op));
-  const Tensor values = below_autograd(forward);
+  const Tensor values = forward();
   differentiate(values, argmax, args, differentiable_boxes(args));
   return values;
 }
@@ -131,10 +129,8 @@ struct MaxBackwardNode : OpNode<MaxBackwardNode> {
 Tensor max_backward(c10::DispatchKeySet keys, const Tensor& grad, const Tensor& argmax,
     const Tensor& boxes, SymIntArrayRef input_size, std::string_view op, Options options) {
   check_no_second_derivative(tangent(boxes).defined(), op);
-  const Tensor result = below_autograd([&] {
-    return max_backward_op().redispatch(
-        keys & c10::after_autograd_keyset, grad, argmax, boxes, input_size, op, options);
-  });
+  const Tensor result =
+      below_autograd(max_backward_op(), keys, grad, argmax, boxes, input_size, op, options);
   if (ag::compute_requires_grad(grad, boxes)) {
     auto node = new_node<MaxBackwardNode>();
     node->set_next_edges(ag::collect_next_edges(grad, boxes));
@@ -157,8 +153,8 @@ Tensor max_backward_boxes(c10::DispatchKeySet keys, const Tensor& grad, const Te
   return first_order(
       op,
       [&] {
-        return max_backward_boxes_op().redispatch(
-            keys & c10::after_autograd_keyset, grad, input, argmax, boxes, op, options);
+        return below_autograd(
+            max_backward_boxes_op(), keys, grad, input, argmax, boxes, op, options);
       },
       grad, input, boxes);
 }

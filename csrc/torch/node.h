@@ -7,6 +7,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/VariableTypeUtils.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
@@ -33,11 +34,12 @@ inline ag::SavedVariable save(const at::Tensor& tensor) {
   return ag::SavedVariable(tensor, /*is_output=*/false);
 }
 
-// Calls forward() with the autograd keys, which have been dealt with, switched off.
-template <typename Forward>
-auto below_autograd(Forward&& forward) {
+// Calls the next kernel of `op`, the autograd keys, which have been dealt with, switched off.
+template <typename Signature, typename... Args>
+auto below_autograd(
+    const c10::TypedOperatorHandle<Signature>& op, c10::DispatchKeySet keys, Args&&... args) {
   const at::AutoDispatchBelowADInplaceOrView guard;
-  return forward();
+  return op.redispatch(keys & c10::after_autograd_keyset, std::forward<Args>(args)...);
 }
 
 // A saved field as backward sees it: the tensor of a SavedVariable, any other value as it is.
