@@ -46,13 +46,12 @@ C10_HOST_DEVICE int64_t merge_tap(AxisTap<T>* taps, int64_t count, const AxisTap
   return count + 1;
 }
 
-// Writes the taps of bin p in rising order of pixels and returns how many; `taps` has room for
-// max_axis_taps.
-template <typename T>
-C10_HOST_DEVICE int64_t axis_taps(
-    const SampleAxis<T>& axis, int32_t p, int32_t pixels, AxisTap<T>* taps) {
+// Calls tap(AxisTap) for both pixels of every sample of bin p, unmerged; pixels never fall by more
+// than one from call to call.
+template <typename T, typename TapFn>
+C10_HOST_DEVICE void for_each_tap(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels, TapFn&& tap) {
   const SampleRange<T> range = accepted_samples(axis, p, pixels);
-  int64_t count = 0;
   for (int64_t i = 0; i < range.count; ++i) {
     // Reversed boxes walk down the axis; take their samples from the far end.
     const T sample = range.first + T(axis.bin < T(0) ? range.count - 1 - i : i);
@@ -60,10 +59,19 @@ C10_HOST_DEVICE int64_t axis_taps(
     const T high = axis.slope_high(p, sample);
     for (int32_t j = 0; j < at.count; ++j) {
       const T slope = (j == 0 ? -at.slope : at.slope) / axis.grid;
-      count = merge_tap(taps, count,
-          {at.pixel + j, at.weight[j] / axis.grid, slope * (axis.scale - high), slope * high});
+      tap(AxisTap<T>{
+          at.pixel + j, at.weight[j] / axis.grid, slope * (axis.scale - high), slope * high});
     }
   }
+}
+
+// Writes the taps of bin p in rising order of pixels and returns how many; `taps` has room for
+// max_axis_taps. An axis is any type with these two functions.
+template <typename Axis, typename T>
+C10_HOST_DEVICE int64_t axis_taps(const Axis& axis, int32_t p, int32_t pixels, AxisTap<T>* taps) {
+  int64_t count = 0;
+  for_each_tap(
+      axis, p, pixels, [&](const AxisTap<T>& tap) { count = merge_tap(taps, count, tap); });
   return count;
 }
 

@@ -30,25 +30,23 @@ C10_HOST_DEVICE int64_t max_axis_taps(const CropAxis<T>&, int32_t, int32_t) {
 
 // Outside [0, last] or NaN: no tap, and the bin is extrapolated. Between two pixels the value moves
 // with the position; on a pixel its two neighbours agree on neither derivative, and it is zero.
-template <typename T>
-C10_HOST_DEVICE int64_t axis_taps(
-    const CropAxis<T>& axis, int32_t i, int32_t pixels, AxisTap<T>* taps) {
+template <typename T, typename TapFn>
+C10_HOST_DEVICE void for_each_tap(const CropAxis<T>& axis, int32_t i, int32_t pixels, TapFn&& tap) {
   const T position = axis.position(i);
   if (pixels <= 0 || !(position >= T(0) && position <= axis.last)) {
-    return 0;
+    return;
   }
   const T below = axis.nearest ? std::round(position) : std::floor(position);
   const auto pixel = static_cast<int32_t>(below);
   const T weight = axis.nearest ? T(0) : position - below;
   if (weight == T(0) || pixel + 1 >= pixels) {
-    taps[0] = {pixel < pixels ? pixel : pixels - 1, T(1), T(0), T(0)};
-    return 1;
+    tap(AxisTap<T>{pixel < pixels ? pixel : pixels - 1, T(1), T(0), T(0)});
+    return;
   }
   const T high = axis.last * axis.fraction(i);
   const T low = axis.last - high;
-  taps[0] = {pixel, T(1) - weight, -low, -high};
-  taps[1] = {pixel + 1, weight, low, high};
-  return 2;
+  tap(AxisTap<T>{pixel, T(1) - weight, -low, -high});
+  tap(AxisTap<T>{pixel + 1, weight, low, high});
 }
 
 }  // namespace roiops

@@ -69,28 +69,26 @@ C10_HOST_DEVICE int64_t max_axis_taps(const IntegralAxis<T>& axis, int32_t p, in
   return integral_pixels(axis, p, pixels).count;
 }
 
-template <typename T>
-C10_HOST_DEVICE int64_t axis_taps(
-    const IntegralAxis<T>& axis, int32_t p, int32_t pixels, AxisTap<T>* taps) {
+template <typename T, typename TapFn>
+C10_HOST_DEVICE void for_each_tap(
+    const IntegralAxis<T>& axis, int32_t p, int32_t pixels, TapFn&& tap) {
   const SampleRange<T> range = integral_pixels(axis, p, pixels);
   const T a = axis.low(p), b = a + axis.bin;
   const T size = b - a;
   // d a / d (high coordinate) and d b / d (high coordinate)
   const T a_high = axis.scale * (T(p) / T(axis.bins));
   const T b_high = axis.scale * (T(p + 1) / T(axis.bins));
-  int64_t count = 0;
   for (int64_t i = 0; i < range.count; ++i) {
     const T pixel = range.first + T(i);
     const T weight = tent_integral(a - pixel, b - pixel) / size;
     const T slope_a = (weight - tent(a - pixel)) / size;
     const T slope_b = (tent(b - pixel) - weight) / size;
     if (weight > T(0)) {
-      taps[count++] = {static_cast<int32_t>(pixel), weight,
+      tap(AxisTap<T>{static_cast<int32_t>(pixel), weight,
           slope_a * (axis.scale - a_high) + slope_b * (axis.scale - b_high),
-          slope_a * a_high + slope_b * b_high};
+          slope_a * a_high + slope_b * b_high});
     }
   }
-  return count;
 }
 
 }  // namespace roiops

@@ -63,14 +63,13 @@ C10_HOST_DEVICE int64_t max_axis_taps(const PixelAxis<T>& axis, int32_t p, int32
 }
 
 // The mean of the bin's pixels, which are held constant when the box moves.
-template <typename T>
-C10_HOST_DEVICE int64_t axis_taps(
-    const PixelAxis<T>& axis, int32_t p, int32_t pixels, AxisTap<T>* taps) {
+template <typename T, typename TapFn>
+C10_HOST_DEVICE void for_each_tap(
+    const PixelAxis<T>& axis, int32_t p, int32_t pixels, TapFn&& tap) {
   const PixelRange range = pixels_of(axis, p, pixels);
   for (int32_t i = 0; i < range.count; ++i) {
-    taps[i] = {range.first + i, T(1) / T(range.count), T(0), T(0)};
+    tap(AxisTap<T>{range.first + i, T(1) / T(range.count), T(0), T(0)});
   }
-  return range.count;
 }
 
 }  // namespace roiops

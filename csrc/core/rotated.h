@@ -61,7 +61,70 @@ struct RotatedRoi {
     const T count = (a_end < b_end ? a_end : b_end) - first;
     return {first, a.count > 0 && b.count > 0 && count >= T(1) ? static_cast<int64_t>(count) : 0};
   }
+
+  // Calls tap(pixel, RotatedTap) for the pixels that a sample reads.
+  template <typename TapFn>
+  C10_HOST_DEVICE void for_each_tap(const RotatedSample<T>& sample, MapSize map, TapFn&& tap) const;
 };
+
+// A pixel that a sample reads.
+template <typename T>
+struct RotatedTap {
+  const RotatedRoi<T>& roi;
+  const RotatedSample<T>& sample;
+  T value;       // weight
+  T by_y, by_x;  // d weight / d (position of the sample)
+
+  C10_HOST_DEVICE T weight() const {
+    return value;
+  }
+  // d weight / d (cx, cy, w, h, angle)
+  C10_HOST_DEVICE void slopes(T* slope) const {
+    const T across = roi.fixed_width ? T(0) : roi.scale * (sample.u - T(0.5));
+    const T down = roi.fixed_height ? T(0) : roi.scale * (sample.t - T(0.5));
+    slope[0] = roi.scale * by_x;
+    slope[1] = roi.scale * by_y;
+    slope[2] = across * (by_x * roi.cosine - by_y * roi.sine);
+    slope[3] = down * (by_x * roi.sine + by_y * roi.cosine);
+    slope[4] = roi.turn * (by_x * (sample.y - roi.cy) - by_y * (sample.x - roi.cx));
+  }
+  C10_HOST_DEVICE T tangent(const T* box, const T*) const {
+    T slope[5];
+    slopes(slope);
+    T sum = T(0);
+    for (int i = 0; i < 5; ++i) {
+      sum += slope[i] * box[i];
+    }
+    return sum;
+  }
+  C10_HOST_DEVICE void add_gradient(T product, T* box, T*) const {
+    T slope[5];
+    slopes(slope);
+    for (int i = 0; i < 5; ++i) {
+      if (slope[i] != T(0)) {
+        box[i] += product * slope[i];
+      }
+    }
+  }
+};
+
+template <typename T>
+template <typename TapFn>
+C10_HOST_DEVICE void RotatedRoi<T>::for_each_tap(
+    const RotatedSample<T>& sample, MapSize map, TapFn&& tap) const {
+  const T samples = grid_y * grid_x;
+  const T count = samples > T(1) ? samples : T(1);
+  const BilinearTaps<T> ys = bilinear_taps(sample.y, map.height);
+  const BilinearTaps<T> xs = bilinear_taps(sample.x, map.width);
+  for (int32_t a = 0; a < ys.count; ++a) {
+    for (int32_t b = 0; b < xs.count; ++b) {
+      const T y_slope = a == 0 ? -ys.slope : ys.slope, x_slope = b == 0 ? -xs.slope : xs.slope;
+      tap((ys.pixel + a) * map.width + xs.pixel + b,
+          RotatedTap<T>{*this, sample, ys.weight[a] * xs.weight[b] / count,
+              y_slope * xs.weight[b] / count, ys.weight[a] * x_slope / count});
+    }
+  }
+}
 
 // roi = (image, cx, cy, w, h, angle in radians)
 template <typename T>

@@ -13,6 +13,31 @@ struct MapSize {
   int32_t height, width;
 };
 
+// A tap and its derivative by the box (x1, y1, x2, y2), as the product of its two axes.
+template <typename T>
+struct SeparableTap {
+  const AxisTap<T>& y;
+  const AxisTap<T>& x;
+
+  C10_HOST_DEVICE T weight() const {
+    return y.weight * x.weight;
+  }
+  C10_HOST_DEVICE T tangent(const T* box, const T*) const {
+    return (y.slope_low * box[1] + y.slope_high * box[3]) * x.weight +
+           y.weight * (x.slope_low * box[0] + x.slope_high * box[2]);
+  }
+  // A slope of zero adds nothing, even where the map is inf.
+  C10_HOST_DEVICE void add_gradient(T product, T* box, T*) const {
+    const T slopes[4] = {x.slope_low * y.weight, y.slope_low * x.weight, x.slope_high * y.weight,
+        y.slope_high * x.weight};
+    for (int i = 0; i < 4; ++i) {
+      if (slopes[i] != T(0)) {
+        box[i] += product * slopes[i];
+      }
+    }
+  }
+};
+
 template <typename Axis>
 struct SeparableRoi {
   Axis y, x;

@@ -2,41 +2,10 @@
 // within a bin. See NOTE [Listers].
 #pragma once
 
+#include "core/deform.h"
 #include "cpu/separable_taps.h"
 
 namespace roiops::cpu {
-
-// A tap of a moved bin. Its offset (y, x) moves it by gamma times the RoI's size.
-template <typename T>
-struct DeformTap {
-  SeparableTap<T> tap;
-  T step_y, step_x;   // d (image coordinate) / d offset: gamma * size / scale
-  int64_t bin, bins;  // bins = 0: there are no offsets
-
-  T weight() const {
-    return tap.weight();
-  }
-  T by_y() const {
-    return (tap.y.slope_low + tap.y.slope_high) * tap.x.weight * step_y;
-  }
-  T by_x() const {
-    return tap.y.weight * (tap.x.slope_low + tap.x.slope_high) * step_x;
-  }
-  // extra = offset [2, bins], x first
-  T tangent(const T* box, const T* extra) const {
-    const T moved = tap.tangent(box, nullptr);
-    return bins > 0 ? moved + by_x() * extra[bin] + by_y() * extra[bins + bin] : moved;
-  }
-  void add_gradient(T product, T* box, T* extra) const {
-    tap.add_gradient(product, box, nullptr);
-    if (bins == 0) {
-      return;
-    }
-    const T x = by_x(), y = by_y();
-    extra[bin] += x != T(0) ? product * x : T(0);
-    extra[bins + bin] += y != T(0) ? product * y : T(0);
-  }
-};
 
 template <typename Scalar>
 class DeformTaps {
@@ -50,8 +19,7 @@ class DeformTaps {
 
   void prepare(const Roi& roi) {
     const auto decoded = geometry_.decode(roi.row, map_);
-    step_y_ = gamma_ * decoded.y.size / decoded.y.scale;
-    step_x_ = gamma_ * decoded.x.size / decoded.x.scale;
+    step_ = deform_step(decoded, gamma_);
     const double* const offset = offsets_ ? offsets_ + roi.number * 2 * bins() : nullptr;
     y_.resize(bins());
     x_.resize(bins());
@@ -83,7 +51,7 @@ class DeformTaps {
       for (const AxisTap<T>& y : y_[bin]) {
         for (const AxisTap<T>& x : x_[bin]) {
           tap(y.pixel * map_.width + x.pixel,
-              DeformTap<T>{{y, x}, step_y_, step_x_, bin, extra_size() / 2});
+              DeformTap<T>{{y, x}, step_, offsets_ ? bin : -1, bins() + bin});
         }
       }
       end_bin();
@@ -91,10 +59,9 @@ class DeformTaps {
   }
 
  private:
-  void list(
-      SampleAxis<T> axis, int32_t p, int32_t pixels, T offset, std::vector<AxisTap<T>>& taps) {
-    axis.shift = gamma_ * offset;
-    axis.start += axis.shift * axis.size;
+  void list(const SampleAxis<T>& roi, int32_t p, int32_t pixels, T offset,
+      std::vector<AxisTap<T>>& taps) {
+    const SampleAxis<T> axis = moved(roi, gamma_ * offset);
     taps.resize(max_axis_taps(axis, p, pixels));
     taps.resize(axis_taps(axis, p, pixels, taps.data()));
   }
@@ -102,7 +69,8 @@ class DeformTaps {
   RoiAlignGeometry<T> geometry_;
   MapSize map_;
   const double* offsets_;
-  T gamma_, step_y_ = 0, step_x_ = 0;
+  T gamma_;
+  DeformStep<T> step_{};
   std::vector<std::vector<AxisTap<T>>> y_, x_;  // [bins]
 };
 

@@ -50,8 +50,14 @@ class SampleTaps {
   template <typename Axis>
   static void list(const Axis& axis, int32_t bins, int32_t pixels, Samples& samples) {
     samples.list(
-        bins, [&](int32_t p) { return max_axis_samples(axis, p, pixels); },
-        [&](int32_t p, AxisSample<T>* to) { return axis_samples(axis, p, pixels, to); });
+        bins, [&](int32_t p) { return samples_of(axis, p, pixels).count; },
+        [&](int32_t p, AxisSample<T>* to) {
+          const SampleRange<T> range = samples_of(axis, p, pixels);
+          for (int64_t i = 0; i < range.count; ++i) {
+            to[i] = axis_sample(axis, p, pixels, range.first + T(i));
+          }
+          return range.count;
+        });
   }
 
   template <typename TapFn>

@@ -9,31 +9,6 @@
 
 namespace roiops::cpu {
 
-// A tap and its derivative by the box (x1, y1, x2, y2), as the product of its two axes.
-template <typename T>
-struct SeparableTap {
-  const AxisTap<T>& y;
-  const AxisTap<T>& x;
-
-  T weight() const {
-    return y.weight * x.weight;
-  }
-  T tangent(const T* box, const T*) const {
-    return (y.slope_low * box[1] + y.slope_high * box[3]) * x.weight +
-           y.weight * (x.slope_low * box[0] + x.slope_high * box[2]);
-  }
-  // A slope of zero adds nothing, even where the map is inf.
-  void add_gradient(T product, T* box, T*) const {
-    const T slopes[4] = {x.slope_low * y.weight, y.slope_low * x.weight, x.slope_high * y.weight,
-        y.slope_high * x.weight};
-    for (int i = 0; i < 4; ++i) {
-      if (slopes[i] != T(0)) {
-        box[i] += product * slopes[i];
-      }
-    }
-  }
-};
-
 // What is listed for all bins of one axis: merged taps, or single samples.
 template <typename Entry>
 struct AxisList {
