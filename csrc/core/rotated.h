@@ -62,7 +62,7 @@ struct RotatedRoi {
     return {first, a.count > 0 && b.count > 0 && count >= T(1) ? static_cast<int64_t>(count) : 0};
   }
 
-  // Calls tap(pixel, RotatedTap) for the pixels that a sample reads.
+  // Calls tap(y, x, RotatedTap) for the pixels that a sample reads.
   template <typename TapFn>
   C10_HOST_DEVICE void for_each_tap(const RotatedSample<T>& sample, MapSize map, TapFn&& tap) const;
 };
@@ -119,7 +119,7 @@ C10_HOST_DEVICE void RotatedRoi<T>::for_each_tap(
   for (int32_t a = 0; a < ys.count; ++a) {
     for (int32_t b = 0; b < xs.count; ++b) {
       const T y_slope = a == 0 ? -ys.slope : ys.slope, x_slope = b == 0 ? -xs.slope : xs.slope;
-      tap((ys.pixel + a) * map.width + xs.pixel + b,
+      tap(ys.pixel + a, xs.pixel + b,
           RotatedTap<T>{*this, sample, ys.weight[a] * xs.weight[b] / count,
               y_slope * xs.weight[b] / count, ys.weight[a] * x_slope / count});
     }

@@ -3,29 +3,15 @@
 #include "cpu/box_gradient.h"
 #include "torch/cpu_rois.h"
 #include "torch/cpu_taps.h"
-#include "torch/cpu_views.h"
 #include "torch/prepare.h"
+#include "torch/views.h"
 
 namespace roiops {
 namespace {
 
-using cpu::Accumulator;
 using cpu::RoiList;
 using cpu::TapPlan;
-using cpu::View;
 using cpu::Views;
-
-// The maps as a position-sensitive or an ordinary operator reads them: see NOTE [Channel map].
-template <typename S>
-View<S> map_view(const RoiCall& call, View<S> view) {
-  if (is_position_sensitive(call)) {
-    const int64_t bins = call.output_size[0].expect_int() * call.output_size[1].expect_int();
-    view.bin_stride = view.channel_stride;
-    view.channel_stride *= bins;
-    view.channels /= bins;
-  }
-  return view;
-}
 
 template <typename S>
 Views<const S> read_maps(const RoiCall& call, const std::vector<Tensor>& maps) {

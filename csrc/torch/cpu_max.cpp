@@ -1,7 +1,7 @@
 // CPU kernels of the operators that take a maximum. See NOTE [Max ops].
 #include "cpu/max_apply.h"
 #include "torch/cpu_rois.h"
-#include "torch/cpu_views.h"
+#include "torch/geometry.h"
 #include "torch/max_op.h"
 #include "torch/prepare.h"
 
@@ -11,15 +11,8 @@ namespace {
 // Calls body(lister) with the lister of the call's operator, for geometry in T.
 template <typename T, typename Body>
 void with_samples(const RoiCall& call, const Tensor& map, Body&& body) {
-  const MapSize size = map_size(map);
-  const MapSize bins = bin_grid(call);
-  if (call.op == "roi_pool") {
-    using Geometry = PixelGeometry<T>;
-    body(cpu::SampleTaps<Geometry>({call.options[0], /*extra_pixels=*/1, bins}, size));
-  } else {
-    using Geometry = RoiAlignGeometry<T>;
-    body(cpu::SampleTaps<Geometry>({sampling_options(call), bins}, size));
-  }
+  with_max_geometry<T>(
+      call, [&](const auto& geometry) { body(cpu::SampleTaps(geometry, map_size(map))); });
 }
 
 struct CpuMax {
@@ -32,7 +25,7 @@ struct CpuMax {
     }
     const Tensor in = with_item_stride(input);
     ROIOPS_DISPATCH(in.scalar_type(), "max", [&] {
-      with_samples<cpu::Accumulator<scalar_t>>(args.call, in, [&](const auto& lister) {
+      with_samples<Accumulator<scalar_t>>(args.call, in, [&](const auto& lister) {
         cpu::select(lister, boxes.list, read<scalar_t>(in), write<scalar_t>(values),
             write<int32_t>(argmax));
       });
@@ -49,7 +42,7 @@ struct CpuMax {
     }
     const Tensor in = with_item_stride(input), winner = with_item_stride(argmax);
     ROIOPS_DISPATCH(in.scalar_type(), "max_select", [&] {
-      using T = cpu::Accumulator<scalar_t>;
+      using T = Accumulator<scalar_t>;
       const Tensor moves =
           boxes_tangent.defined() ? boxes_tangent.to(kType<T>).contiguous() : Tensor();
       const T* const move = moves.defined() ? moves.const_data_ptr<T>() : nullptr;
@@ -73,7 +66,7 @@ struct CpuMax {
     }
     const Tensor g = with_item_stride(grad), winner = with_item_stride(argmax);
     ROIOPS_DISPATCH(g.scalar_type(), "max_backward", [&] {
-      with_samples<cpu::Accumulator<scalar_t>>(args.call, result, [&](const auto& lister) {
+      with_samples<Accumulator<scalar_t>>(args.call, result, [&](const auto& lister) {
         cpu::scatter_winners(lister, boxes.list, read<scalar_t>(g), read<int32_t>(winner),
             write<scalar_t>(result), result.size(0));
       });
@@ -91,7 +84,7 @@ struct CpuMax {
     const Tensor g = with_item_stride(grad), winner = with_item_stride(argmax),
                  in = with_item_stride(input), rows = at::empty_like(boxes.rows);
     ROIOPS_DISPATCH(in.scalar_type(), "max_backward_boxes", [&] {
-      with_samples<cpu::Accumulator<scalar_t>>(args.call, in, [&](const auto& lister) {
+      with_samples<Accumulator<scalar_t>>(args.call, in, [&](const auto& lister) {
         cpu::winner_box_gradient(lister, boxes.list, read<scalar_t>(g), read<int32_t>(winner),
             read<scalar_t>(in), rows.mutable_data_ptr<double>());
       });

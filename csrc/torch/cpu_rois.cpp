@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/levels.h"
+#include "torch/geometry.h"
 
 namespace roiops {
 namespace {
@@ -39,11 +39,8 @@ std::vector<int64_t> image_numbers(
 // A call for one level has that level's boxes alone, on map 0.
 template <typename T>
 std::vector<int32_t> levels(const RoiCall& call, const cpu::RoiList& rois) {
-  const std::vector<double>& options = call.options;
-  const size_t scales = kLevelOption + 1;
-  const LevelRule<T> rule{T(options[2]), T(options[3]), T(first_level(options[scales])),
-      static_cast<int32_t>(options.size() - scales)};
-  const double wanted = options[kLevelOption];
+  const LevelRule<T> rule = level_rule<T>(call);
+  const double wanted = call.options[kLevelOption];
   std::vector<int32_t> result;
   for (int64_t i = 0; i < rois.count(); ++i) {
     const double* const row = rois.rows + i * rois.columns;

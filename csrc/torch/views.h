@@ -1,10 +1,10 @@
-// Tensors as the CPU engine reads and writes them.
+// Tensors as the engines read and write them.
 #pragma once
 
 #include <ATen/Dispatch.h>
 
 #include "core/separable.h"
-#include "cpu/types.h"
+#include "core/view.h"
 #include "torch/mean_op.h"
 
 namespace roiops {
@@ -25,18 +25,18 @@ inline Tensor with_item_stride(const Tensor& t) {
 }
 
 template <typename S>
-cpu::View<S> view_of(const Tensor& t, S* data) {
+View<S> view_of(const Tensor& t, S* data) {
   return {data, t.stride(0), t.stride(1), t.size(3) == 1 ? t.stride(2) : t.stride(3), t.size(1),
       t.size(2) * t.size(3)};
 }
 
 template <typename S>
-cpu::View<const S> read(const Tensor& t) {
+View<const S> read(const Tensor& t) {
   return view_of(t, t.const_data_ptr<S>());
 }
 
 template <typename S>
-cpu::View<S> write(const Tensor& t) {
+View<S> write(const Tensor& t) {
   return view_of(t, t.mutable_data_ptr<S>());
 }
 

@@ -1,0 +1,313 @@
+// Operators that take the maximum of a bin's samples: the winners, and their three products. Every
+// thread finds its samples from the axes: they differ from channel to channel.
+#pragma once
+
+#include "core/winner.h"
+#include "cuda/box_gradient.h"
+#include "cuda/scatter.h"
+
+namespace roiops::cuda {
+
+template <typename Geometry>
+struct MaxRoi {
+  SeparableRoi<typename Geometry::Axis> axes;
+  Roi roi;
+};
+
+// What all of these kernels are given.
+template <typename Geometry>
+struct MaxCall {
+  using T = typename Geometry::Scalar;
+  Geometry geometry;
+  MapSize map;
+  RoiTable<T> rois;
+
+  C10_HOST_DEVICE MaxRoi<Geometry> read(int64_t number) const {
+    const Roi roi = rois.read(number);
+    return {geometry.decode(roi.row, map), roi};
+  }
+  C10_HOST_DEVICE int64_t bin(const Cell& cell) const {
+    return int64_t{cell.p} * geometry.bins.width + cell.q;
+  }
+  // A RoI without an image has no winner.
+  C10_HOST_DEVICE Winner<T> winner(
+      const MaxRoi<Geometry>& roi, int32_t p, int32_t q, int32_t name) const {
+    return winner_of<Geometry>(roi.axes, map, p, q, roi.roi.level < 0 ? -1 : name);
+  }
+};
+
+// Calls body(cell, roi) for every bin of a block's piece and every group of channels.
+template <typename Context, typename Geometry, typename Body>
+C10_HOST_DEVICE void for_each_cell(Context& context, MaxRoi<Geometry>* shared,
+    const MaxCall<Geometry>& call, const Split& split, int32_t width, int64_t channels,
+    bool bins_fastest, Body&& body) {
+  const auto groups = static_cast<int32_t>((channels + width - 1) / width);
+  const Piece piece = piece_of(split, context.block, call.geometry.bins.height, groups);
+  context.phase([&](int32_t thread) {
+    if (thread == 0) {
+      *shared = call.read(piece.roi);
+    }
+  });
+  context.phase([&](int32_t thread) {
+    const int64_t cells = int64_t{piece.rows} * call.geometry.bins.width * piece.groups;
+    for (int64_t i = thread; i < cells; i += context.threads) {
+      body(cell_of(piece, i, call.geometry.bins.width, width, bins_fastest), *shared);
+    }
+  });
+}
+
+// The first of the largest samples; NaN counts as largest. Without samples: value 0, name -1.
+template <typename S, typename Geometry>
+struct Select {
+  using T = Accumulator<S>;
+  static constexpr int32_t kChannels = kWidth<S, false>;
+
+  MaxCall<Geometry> call;
+  View<const S> in;
+  View<S> out;
+  View<int32_t> name;
+  Split split;
+  bool bins_fastest;
+
+  C10_HOST_DEVICE MaxRoi<Geometry>* share(Arena& arena, int32_t) const {
+    return arena.take<MaxRoi<Geometry>>(1);
+  }
+
+  template <typename Context>
+  C10_HOST_DEVICE void operator()(Context& context, Arena& arena) const {
+    for_each_cell(context, share(arena, context.threads), call, split, kChannels, out.channels,
+        bins_fastest, [&](const Cell& cell, const MaxRoi<Geometry>& roi) { select(cell, roi); });
+  }
+
+ private:
+  C10_HOST_DEVICE void select(const Cell& cell, const MaxRoi<Geometry>& roi) const {
+    const int64_t left = out.channels - cell.channel;
+    const int32_t lanes = left < kChannels ? static_cast<int32_t>(left) : kChannels;
+    const S* const base =
+        in.data + roi.roi.image * in.outer_stride + cell.channel * in.channel_stride;
+    SampleRange<T> rows{}, columns{};
+    if (roi.roi.level >= 0) {
+      rows = samples_of(roi.axes.y, cell.p, call.map.height);
+      columns = samples_of(roi.axes.x, cell.q, call.map.width);
+    }
+    Lanes<T, kChannels> best{};
+    int32_t winner[kChannels];
+    for (int32_t lane = 0; lane < kChannels; ++lane) {
+      winner[lane] = -1;
+    }
+    for (int64_t i = 0; i < rows.count; ++i) {
+      Winner<T> sample{true, {}, {}};
+      sample.y = axis_sample(roi.axes.y, cell.p, call.map.height, rows.first + T(i));
+      for (int64_t j = 0; j < columns.count; ++j) {
+        sample.x = axis_sample(roi.axes.x, cell.q, call.map.width, columns.first + T(j));
+        const auto value = value_of(sample, base, lanes);
+        const auto number = static_cast<int32_t>(i * columns.count + j);
+        for (int32_t lane = 0; lane < kChannels; ++lane) {
+          if (winner[lane] < 0 || beats(value.value[lane], best.value[lane])) {
+            best.value[lane] = value.value[lane];
+            winner[lane] = kNamesPixels<Geometry>
+                               ? sample.y.tap[0].pixel * call.map.width + sample.x.tap[0].pixel
+                               : number;
+          }
+        }
+      }
+    }
+    const int64_t bin = call.bin(cell);
+    best.template store<false>(out.data + roi.roi.number * out.outer_stride +
+                                   cell.channel * out.channel_stride + bin * out.item_stride,
+        out.channel_stride, lanes);
+    int32_t* const names = name.data + roi.roi.number * name.outer_stride +
+                           cell.channel * name.channel_stride + bin * name.item_stride;
+    for (int32_t lane = 0; lane < lanes; ++lane) {
+      names[lane * name.channel_stride] = winner[lane];
+    }
+  }
+
+  // A sum of one term keeps the sign of a zero.
+  C10_HOST_DEVICE Lanes<T, kChannels> value_of(
+      const Winner<T>& sample, const S* base, int32_t lanes) const {
+    Lanes<T, kChannels> sum{};
+    bool first = true;
+    sample.for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
+      const auto value = Lanes<T, kChannels>::template load<false>(
+          base + (int64_t{y} * call.map.width + x) * in.item_stride, in.channel_stride, lanes);
+      for (int32_t i = 0; i < kChannels; ++i) {
+        const T term = tap.weight() * value.value[i];
+        sum.value[i] = first ? term : sum.value[i] + term;
+      }
+      first = false;
+    });
+    return sum;
+  }
+};
+
+// out = the winners' taps applied to in.
+template <typename S, typename Geometry, template <typename> typename Weight>
+struct GatherWinners {
+  using T = Accumulator<S>;
+
+  MaxCall<Geometry> call;
+  Weight<T> weight;
+  View<const S> in;
+  View<const int32_t> name;
+  View<S> out;
+  Split split;
+  bool bins_fastest;
+
+  C10_HOST_DEVICE MaxRoi<Geometry>* share(Arena& arena, int32_t) const {
+    return arena.take<MaxRoi<Geometry>>(1);
+  }
+
+  template <typename Context>
+  C10_HOST_DEVICE void operator()(Context& context, Arena& arena) const {
+    for_each_cell(context, share(arena, context.threads), call, split, /*width=*/1, out.channels,
+        bins_fastest, [&](const Cell& cell, const MaxRoi<Geometry>& roi) {
+          const int64_t bin = call.bin(cell), number = roi.roi.number;
+          const auto weigh = weight.of(call.rois, number, bin, /*bins=*/1);
+          const S* const base =
+              in.data + roi.roi.image * in.outer_stride + cell.channel * in.channel_stride;
+          T sum = T(0);
+          bool first = true;
+          const int32_t named =
+              name.data[number * name.outer_stride + cell.channel * name.channel_stride +
+                        bin * name.item_stride];
+          call.winner(roi, cell.p, cell.q, named)
+              .for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
+                const T term =
+                    weigh(tap) *
+                    static_cast<T>(base[(int64_t{y} * call.map.width + x) * in.item_stride]);
+                sum = first ? term : sum + term;
+                first = false;
+              });
+          out.data[number * out.outer_stride + cell.channel * out.channel_stride +
+                   bin * out.item_stride] = static_cast<S>(sum);
+        });
+  }
+};
+
+// See NOTE [Tiles].
+template <typename S, typename Geometry>
+struct WinnerSource {
+  using T = Accumulator<S>;
+
+  MaxCall<Geometry> call;
+  View<const S> grad;
+  View<const int32_t> name;
+
+  using Shared = MaxRoi<Geometry>*;
+  C10_HOST_DEVICE Shared share(Arena& arena, int32_t) const {
+    return arena.take<MaxRoi<Geometry>>(1);
+  }
+
+  C10_HOST_DEVICE MapReach reach(const Roi& roi) const {
+    return reach_of(call.geometry.decode(roi.row, call.map), call.map);
+  }
+
+  template <typename Context, typename ForEachOwner>
+  C10_HOST_DEVICE void add(Context& context, Shared s, const Roi* roi, const Tile& tile,
+      ForEachOwner&& for_each_owner) const {
+    context.phase([&](int32_t thread) {
+      if (thread == 0) {
+        *s = {call.geometry.decode(roi->row, call.map), *roi};
+      }
+    });
+    context.phase([&](int32_t thread) {
+      for_each_owner(thread, [&](int64_t channel, const Owned<T>& owned) {
+        const MapSize bins = call.geometry.bins;
+        for (int32_t p = 0; p < bins.height; ++p) {
+          if (!bin_reach(s->axes.y, p, call.map.height).meets(tile.pixels.y)) {
+            continue;
+          }
+          for (int32_t q = 0; q < bins.width; ++q) {
+            if (bin_reach(s->axes.x, q, call.map.width).meets(tile.pixels.x)) {
+              add_bin(*s, channel, p, q, owned);
+            }
+          }
+        }
+      });
+    });
+  }
+
+ private:
+  C10_HOST_DEVICE void add_bin(const MaxRoi<Geometry>& s, int64_t channel, int32_t p, int32_t q,
+      const Owned<T>& owned) const {
+    const int64_t bin = int64_t{p} * call.geometry.bins.width + q;
+    const int32_t named = name.data[s.roi.number * name.outer_stride +
+                                    channel * name.channel_stride + bin * name.item_stride];
+    const T value =
+        static_cast<T>(grad.data[s.roi.number * grad.outer_stride + channel * grad.channel_stride +
+                                 bin * grad.item_stride]);
+    call.winner(s, p, q, named).for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
+      owned.add(y, x, tap.weight() * value);
+    });
+  }
+};
+
+// As BoxGradient, along the winners. A block has all bins and channels of a RoI.
+template <typename S, typename Geometry>
+struct WinnerBoxGradient {
+  using T = Accumulator<S>;
+  static constexpr int kColumns = 4;
+
+  MaxCall<Geometry> call;
+  View<const S> in;
+  View<const S> grad;
+  View<const int32_t> name;
+  bool bins_fastest;
+  T* box;  // [K, kColumns]
+
+  struct Shared {
+    MaxRoi<Geometry>* roi;
+    T* box;  // [threads, kColumns]
+  };
+  C10_HOST_DEVICE Shared share(Arena& arena, int32_t threads) const {
+    return {arena.take<MaxRoi<Geometry>>(1), arena.take<T>(threads * kColumns)};
+  }
+
+  template <typename Context>
+  C10_HOST_DEVICE void operator()(Context& context, Arena& arena) const {
+    const Shared s = share(arena, context.threads);
+    const MapSize bins = call.geometry.bins;
+    const Piece piece{context.block, 0, bins.height, 0, static_cast<int32_t>(grad.channels)};
+    context.phase([&](int32_t thread) {
+      if (thread == 0) {
+        *s.roi = call.read(piece.roi);
+      }
+    });
+    context.phase([&](int32_t thread) {
+      T sum[kColumns] = {};
+      const int64_t cells = int64_t{bins.height} * bins.width * piece.groups;
+      for (int64_t i = thread; i < cells; i += context.threads) {
+        add(*s.roi, cell_of(piece, i, bins.width, /*width=*/1, bins_fastest), sum);
+      }
+      for (int j = 0; j < kColumns; ++j) {
+        s.box[thread * kColumns + j] = sum[j];
+      }
+    });
+    sum_over_threads<kColumns>(context, s.box);
+    context.phase([&](int32_t thread) {
+      if (thread < kColumns) {
+        box[piece.roi * kColumns + thread] = s.box[thread];
+      }
+    });
+  }
+
+ private:
+  C10_HOST_DEVICE void add(const MaxRoi<Geometry>& roi, const Cell& cell, T* sum) const {
+    const int64_t bin = call.bin(cell), number = roi.roi.number;
+    const int32_t named = name.data[number * name.outer_stride +
+                                    cell.channel * name.channel_stride + bin * name.item_stride];
+    const T g =
+        static_cast<T>(grad.data[number * grad.outer_stride + cell.channel * grad.channel_stride +
+                                 bin * grad.item_stride]);
+    const S* const base =
+        in.data + roi.roi.image * in.outer_stride + cell.channel * in.channel_stride;
+    call.winner(roi, cell.p, cell.q, named)
+        .for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
+          const int64_t pixel = int64_t{y} * call.map.width + x;
+          tap.add_gradient(g * static_cast<T>(base[pixel * in.item_stride]), sum, nullptr);
+        });
+  }
+};
+
+}  // namespace roiops::cuda
