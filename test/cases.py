@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from boxes import Box, hard_boxes
@@ -14,13 +14,30 @@ from torch import Tensor
 import roiops  # noqa: F401 (loads the operators)
 
 if TYPE_CHECKING:
-    from op_table import Op
+    from operators import Op
 
-MEAN = torch.ops.roiops._mean.default
-MEAN_BACKWARD = torch.ops.roiops._mean_backward.default
-MEAN_BACKWARD_BOXES = torch.ops.roiops._mean_backward_boxes.default
-MEAN_JVP_BOXES = torch.ops.roiops._mean_jvp_boxes.default
-PRIVATE = (MEAN, MEAN_BACKWARD, MEAN_BACKWARD_BOXES, MEAN_JVP_BOXES)
+
+class PrivateOps(NamedTuple):
+    """The operators behind the derivatives, or the arguments of each."""
+
+    apply: Any  # the operator as a linear map of its features: a maximum's winners are given
+    backward: Any
+    backward_boxes: Any
+    jvp_boxes: Any
+
+
+MEAN = PrivateOps(
+    torch.ops.roiops._mean.default,
+    torch.ops.roiops._mean_backward.default,
+    torch.ops.roiops._mean_backward_boxes.default,
+    torch.ops.roiops._mean_jvp_boxes.default,
+)
+MAX = PrivateOps(
+    torch.ops.roiops._max_select.default,
+    torch.ops.roiops._max_backward.default,
+    torch.ops.roiops._max_backward_boxes.default,
+    torch.ops.roiops._max_select.default,
+)
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -112,13 +129,25 @@ class Case:
         first = maps if self.op.pyramid else maps[0]
         return (first, self.boxes, *((self.extra,) if self.op.takes_extra else ()))
 
-    def __call__(self) -> Tensor:
+    def result(self) -> Any:
+        """All that the operator returns: the values, and a maximum's winners."""
         return self.op.overload(*self.args)
+
+    def __call__(self) -> Tensor:
+        return self.result()[0] if self.op.takes_maximum else self.result()
+
+    @property
+    def winners(self) -> Tensor:
+        return self.result()[1]
 
     def run(self, *tensors: Tensor) -> Tensor:
         return self.of(*tensors)()
 
     # What can be differentiated.
+
+    @property
+    def has_offset(self) -> bool:
+        return self.op.has_offset and self.extra is not None
 
     @property
     def needs(self) -> tuple[bool, ...]:
@@ -146,27 +175,52 @@ class Case:
     def pack(self, level: int = 0) -> tuple[str, list[float]]:
         return self.op.name, self.op.pack(self.options, level)
 
-    def mean(self, maps: Sequence[Tensor] | None = None) -> Tensor:
-        size = self.options.output_size
-        terms = [
-            MEAN(m, self.boxes, self.extra, size, *self.pack(i))
-            for i, m in enumerate(maps or self.maps)
-        ]
+    def private_args(
+        self, level: int = -1, grad: Tensor | None = None, input: Tensor | None = None,
+        tangent: Tensor | None = None, extra_tangent: Tensor | None = None,
+    ) -> PrivateOps:  # fmt: skip
+        """For one level, of its map if not told; a call needs only the tensors of its own."""
+        level = range(len(self.maps))[level]
+        m, boxes, extra, size = self.maps[level], self.boxes, self.extra, self.options.output_size
+        map, tail = m if input is None else input, self.linear.pack(level)
+        if self.op.takes_maximum:
+            winners = self.winners
+            return PrivateOps(
+                (map, winners, boxes, None, *tail),
+                (grad, winners, boxes, m.shape, *tail),
+                (grad, m, winners, boxes, *tail),
+                (m, winners, boxes, tangent, *tail),
+            )
+        return PrivateOps(
+            (map, boxes, extra, size, *tail),
+            (grad, boxes, extra, m.shape, *tail),
+            (grad, m, boxes, extra, *tail),
+            (m, boxes, extra, tangent, extra_tangent, size, *tail),
+        )
+
+    def private_calls(self) -> list[tuple[Any, tuple[Any, ...]]]:
+        """Each operator behind the derivatives, of tensors of ones, for the last level."""
+        extra_tangent = torch.ones_like(self.extra) if self.has_offset else None
+        ones = (torch.ones_like(self()), None, torch.ones_like(self.boxes), extra_tangent)
+        return list(zip(self.op.private, self.private_args(-1, *ones), strict=True))
+
+    def apply(self, maps: Sequence[Tensor]) -> Tensor:
+        """Of other features."""
+        call = self.op.private.apply
+        terms = [call(*self.private_args(i, input=m).apply) for i, m in enumerate(maps)]
         return sum(terms[1:], terms[0])
 
     def input_gradients(self, grad: Tensor) -> list[Tensor]:
-        return [
-            MEAN_BACKWARD(grad, self.boxes, self.extra, m.shape, *self.linear.pack(i))
-            for i, m in enumerate(self.maps)
-        ]
+        levels, call = range(len(self.maps)), self.op.private.backward
+        return [call(*self.private_args(i, grad).backward) for i in levels]
 
     def box_gradients(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         """By the boxes, and by the offsets (else empty)."""
-        pairs = [
-            MEAN_BACKWARD_BOXES(grad, m, self.boxes, self.extra, *self.linear.pack(i))
-            for i, m in enumerate(self.maps)
-        ]
-        boxes, extras = zip(*pairs, strict=True)
+        levels, call = range(len(self.maps)), self.op.private.backward_boxes
+        results = [call(*self.private_args(i, grad).backward_boxes) for i in levels]
+        if self.op.takes_maximum:
+            results = [(by_boxes, by_boxes.new_empty(0)) for by_boxes in results]
+        boxes, extras = zip(*results, strict=True)
         return sum(boxes[1:], boxes[0]), sum(extras[1:], extras[0])
 
     def box_gradient(self, grad: Tensor) -> Tensor:
@@ -178,25 +232,10 @@ class Case:
         return [g for g, need in zip(every, self.needs, strict=False) if need]
 
     def box_jvp(self, tangent: Tensor | None, extra_tangent: Tensor | None = None) -> Tensor:
-        size = self.options.output_size
-        rest = (self.boxes, self.extra, tangent, extra_tangent, size)
-        terms = [MEAN_JVP_BOXES(m, *rest, *self.linear.pack(i)) for i, m in enumerate(self.maps)]
+        levels, call = range(len(self.maps)), self.op.private.jvp_boxes
+        tangents = {"tangent": tangent, "extra_tangent": extra_tangent}
+        terms = [call(*self.private_args(i, **tangents).jvp_boxes) for i in levels]
         return sum(terms[1:], terms[0])
-
-    def private_calls(self, grad: Tensor | None = None) -> dict[Any, tuple[Any, ...]]:
-        """The arguments of each operator behind the derivatives, for the last level."""
-        m, tail = self.maps[-1], self.linear.pack(len(self.maps) - 1)
-        grad = torch.ones_like(self()) if grad is None else grad
-        extra_tangent = torch.ones_like(self.extra) if self.needs[len(self.maps) + 1 :] == (
-            True,) else None  # fmt: skip
-        tangent = torch.ones_like(self.boxes)
-        size = self.options.output_size
-        return {
-            MEAN: (m, self.boxes, self.extra, size, *tail),
-            MEAN_BACKWARD: (grad, self.boxes, self.extra, m.shape, *tail),
-            MEAN_BACKWARD_BOXES: (grad, m, self.boxes, self.extra, *tail),
-            MEAN_JVP_BOXES: (m, self.boxes, self.extra, tangent, extra_tangent, size, *tail),
-        }
 
 
 def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:

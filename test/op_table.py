@@ -3,123 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from math import pi
 from typing import Any
 
 import pytest
 import reference_ops
+import reference_pixels
 import torch
-from boxes import Box, as_rois, edge_boxes, inside_boxes
+from boxes import edge_boxes, inside_boxes
 from cases import Case, Options, grid, make_case
+from operators import Op, as_crops, as_rotated
 from reference_rotated import roi_align_rotated
-from torch import Tensor
 
 import roiops
-
-
-def as_rotated(named: dict[str, Box], size: Any, options: Options, images: int) -> Tensor:
-    """[K, 6]: the boxes turned about their centres by angles taken in turn."""
-    rois = as_rois(named, options.spatial_scale, images)
-    x1, y1, x2, y2 = rois[:, 1:].unbind(1)
-    angles = torch.tensor([0, 0.5, pi / 2, -2.1, pi, 0.3, -pi / 2, 5.0], dtype=torch.float64)
-    angle = angles.repeat(len(rois) // 8 + 1)[: len(rois)]
-    columns = [rois[:, 0], (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, angle]
-    return torch.stack(columns, 1)
-
-
-def as_crops(named: dict[str, Box], size: Any, options: Options, images: int) -> Tensor:
-    """[K, 4] (y1, x1, y2, x2), normalised by the last row and column."""
-    rois = as_rois(named)
-    last = torch.tensor([max(n - 1, 1) for n in (*size, *size)], dtype=torch.float64)
-    return rois[:, [2, 1, 4, 3]] / last
-
-
-def with_image(named: dict[str, Box], size: Any, options: Options, images: int) -> Tensor:
-    return as_rois(named, options.spatial_scale, images)
-
-
-@dataclass(frozen=True)
-class Op:
-    """An average-type operator."""
-
-    name: str
-    function: Callable[..., Tensor]
-    module: Callable[..., torch.nn.Module]
-    option_names: tuple[str, ...]  # without the output size; of the function and the schema
-    options: tuple[Options, ...]  # the full grid
-    few_options: tuple[Options, ...]  # for the expensive tests
-    reference: Callable[..., Any]  # the taps of a box: reference_ops.py
-    box_columns: str  # of the error sentence
-    columns: int = 4  # of the boxes, without the image
-    boxes: Callable[..., Tensor] = with_image
-    kinks: str = "right"  # derivative at a pixel: right-hand, "zero" or "smooth"
-    hint: str = " For per-image boxes pass a list of Tensor[L, 4]."
-    size_name: str = "output_size"
-    input_name: str = "input"
-    levels: int = 1
-    position_sensitive: bool = False
-    has_indices: bool = False  # image numbers in a tensor of their own
-    has_offset: bool = False
-    lists: bool = True  # takes boxes per image
-
-    @property
-    def overload(self) -> Any:
-        return getattr(torch.ops.roiops, self.name).default
-
-    @property
-    def pyramid(self) -> bool:
-        return self.levels > 1
-
-    @property
-    def takes_extra(self) -> bool:
-        return self.has_indices or self.has_offset
-
-    @property
-    def has_image_column(self) -> bool:
-        return not self.has_indices
-
-    @property
-    def samples(self) -> bool:
-        return "sampling_ratio" in self.option_names
-
-    def differentiates_boxes(self, options: Options) -> bool:
-        return self.name != "ps_roi_pool" and (not self.has_indices or options.method == "bilinear")
-
-    def channels_per_output(self, options: Options) -> int:
-        height, width = options.output_size
-        return height * width if self.position_sensitive else 1
-
-    def input_channels(self, channels: int, options: Options) -> int:
-        return channels * self.channels_per_output(options)
-
-    def output_channels(self, channels: int, options: Options) -> int:
-        return channels // self.channels_per_output(options)
-
-    def option_values(self, options: Options) -> dict[str, Any]:
-        return {name: getattr(options, name) for name in self.option_names}
-
-    def args(self, options: Options) -> tuple[Any, ...]:
-        """The arguments after the tensors, in the order of the schema."""
-        values = list(self.option_values(options).values())
-        first = 1 if self.option_names[0].startswith("spatial_scale") else 0
-        return (*values[:first], *options.output_size, *values[first:])
-
-    def python_args(self, options: Options) -> tuple[Any, ...]:
-        return (options.output_size, *self.option_values(options).values())
-
-    def pack(self, options: Options, level: int = 0) -> list[float]:
-        """The options as the private operators take them."""
-        values = self.option_values(options)
-        scales = values.pop("spatial_scales", None)
-        if "method" in values:
-            values["method"] = values["method"] == "nearest"
-        packed = [float(v) for v in values.values()]
-        return packed if scales is None else [*packed, float(level), *scales]
-
-    def __str__(self) -> str:
-        return self.name
-
 
 SIZES = ((1, 1), (2, 2), (3, 5), (7, 7))
 SCALE = ("spatial_scale",)
@@ -162,11 +57,40 @@ PS_ROI_POOL = Op(
     option_names=SCALE,
     options=grid(output_size=SIZES, spatial_scale=(1.0, 0.3)),
     few_options=(Options((2, 3)), Options((3, 2), 0.5)),
-    reference=reference_ops.ps_roi_pool,
+    reference=reference_pixels.ps_roi_pool,
     box_columns=ROIS,
     kinks="zero",
+    constant_in_boxes=True,
     position_sensitive=True,
 )
+
+ROI_POOL = Op(
+    name="roi_pool",
+    function=roiops.roi_pool,
+    module=roiops.RoIPool,
+    option_names=SCALE,
+    options=grid(output_size=SIZES, spatial_scale=(1.0, 0.3)),
+    few_options=(Options((2, 3)), Options((7, 5), 0.5)),
+    reference=reference_pixels.roi_pool,
+    box_columns=ROIS,
+    kinks="zero",
+    takes_maximum=True,
+    constant_in_boxes=True,
+)
+
+ROI_ALIGN_MAX = Op(
+    name="roi_align_max",
+    function=roiops.roi_align,
+    module=roiops.RoIAlign,
+    option_names=ROI_ALIGN.option_names,
+    options=grid(output_size=((2, 2), (3, 5)), spatial_scale=(1.0, 0.3), sampling_ratio=(-1, 2, 3),
+                 aligned=(False, True)),
+    few_options=(Options((2, 3), 1.0, -1, True), Options((4, 4), 0.5, 2)),
+    reference=reference_ops.roi_align_max,
+    box_columns=ROIS,
+    takes_maximum=True,
+    mode="max",
+)  # fmt: skip
 
 CROP_AND_RESIZE = Op(
     name="crop_and_resize",
@@ -245,8 +169,8 @@ MULTISCALE_ROI_ALIGN = Op(
     levels=3,
 )  # fmt: skip
 
-OPS = (ROI_ALIGN, PS_ROI_ALIGN, PS_ROI_POOL, CROP_AND_RESIZE, ROI_ALIGN_ROTATED, PRROI_POOL,
-       DEFORM_ROI_POOL, MULTISCALE_ROI_ALIGN)  # fmt: skip
+OPS = (ROI_ALIGN, ROI_ALIGN_MAX, ROI_POOL, PS_ROI_ALIGN, PS_ROI_POOL, CROP_AND_RESIZE,
+       ROI_ALIGN_ROTATED, PRROI_POOL, DEFORM_ROI_POOL, MULTISCALE_ROI_ALIGN)  # fmt: skip
 
 each_op = pytest.mark.parametrize("op", OPS, ids=str)
 

@@ -1,7 +1,8 @@
 """The operators from their definitions (docs/semantics.md), slowly, in float64.
 
 reference_ops.py lists the taps of every box: pixel, weight, and the weight's slopes by the box, as
-the formulas say and without merging any. All results follow from that list here.
+the formulas say and without merging any. All results follow from that list here; those of a
+maximum from the taps of its winning samples, which reference_max.py chooses.
 
 An implementation rounds its positions, so each result comes with `slack`: how far it may move when
 every position moves by a few units in the last place. It is nonzero where a sample lies so close
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from reference_max import Candidates, choose
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Taps:
     weight: np.ndarray  # [T]
     slope: np.ndarray  # [T, P] d weight / d (column of the boxes, without the image)
     extra_slope: np.ndarray | None = None  # [T, 2] d weight / d (x, y offset of the tap's bin)
+    sample: np.ndarray | None = None  # [T] the number of the tap's sample, in scan order
+    candidates: Candidates | None = None  # the samples, if the operator takes their maximum
     image: int = 0
     level: int = 0
     extrapolated: np.ndarray | bool = False  # [bins] takes the extrapolation value
@@ -77,13 +81,16 @@ def bilinear(samples: Samples, size: tuple[int, int]) -> Taps:
     """Four taps per sample (semantics.md, section 1); slopes are 0 where a position is clamped."""
     y0, y1, ly, moves_y = neighbours(samples.y, size[0])
     x0, x1, lx, moves_x = neighbours(samples.x, size[1])
-    parts = []
+    parts, sample = [], np.arange(len(samples.bin))
     for y, wy, sy in ((y0, 1 - ly, -1.0), (y1, ly, 1.0)):
         for x, wx, sx in ((x0, 1 - lx, -1.0), (x1, lx, 1.0)):
             by_y, by_x = sy * moves_y * wx / samples.count, sx * moves_x * wy / samples.count
             slope = by_y[:, None] * samples.dy + by_x[:, None] * samples.dx
             extra = np.stack([by_x * samples.extra_dx, by_y * samples.extra_dy], 1)
-            parts.append((samples.bin, y, x, wy * wx / samples.count, slope, extra))
+            columns = (samples.bin, y, x, wy * wx / samples.count, slope, extra, sample)
+            # A position clamped to the last pixel reads that one alone.
+            read = ((sy < 0) | (y1 > y0)) & ((sx < 0) | (x1 > x0))
+            parts.append([column[read] for column in columns])
     positions = np.concatenate([samples.y, samples.x])
     margin = np.abs(positions - np.round(positions)).min(initial=np.inf)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -112,30 +119,51 @@ def all_taps(case: Case) -> Iterator[Taps]:
         yield replace(taps, image=image)
 
 
-def channels_of(case: Case, taps: Taps, channels: int) -> np.ndarray:
-    """[C_out, T or 1]: the input channel that each output channel reads at a tap's bin."""
-    out = np.arange(channels)[:, None]
-    if not case.op.position_sensitive:
-        return out
-    return out * int(np.prod(case.options.output_size)) + taps.bin[None, :]
+def maps_of(case: Case) -> list[np.ndarray]:
+    return [m.detach().cpu().double().numpy() for m in case.maps]
 
 
 def largest_of(case: Case) -> float:
-    maps = [m.detach().cpu().double() for m in case.maps]
-    return max(float(m[m.isfinite()].abs().max()) if m.isfinite().any() else 0.0 for m in maps)
+    return max(np.abs(m[np.isfinite(m)]).max(initial=0.0) for m in maps_of(case))
+
+
+@dataclass
+class Reads:
+    """What the taps of one box read, for every output channel."""
+
+    channel: np.ndarray  # [C, T or 1] of the map
+    pixel: np.ndarray  # [C, T] value
+    counts: np.ndarray | bool  # [C, T] a mean counts every tap, a maximum those of its winners
+    winner: np.ndarray | None  # [C, bins] sample
+    contested: np.ndarray | float  # [C, bins] rounding may choose another
+
+    @staticmethod
+    def of(case: Case, taps: Taps, maps: list[np.ndarray], largest: float) -> Reads:
+        channel, bins = (
+            np.arange(case.output_channels)[:, None],
+            int(np.prod(case.output_shape[2:])),
+        )
+        if case.op.position_sensitive:
+            channel = channel * bins + taps.bin[None, :]
+        pixel = maps[taps.level][taps.image][channel, taps.y, taps.x]
+        if taps.candidates is None:
+            return Reads(channel, pixel, True, None, 0.0)
+        terms = taps.weight * pixel
+        winner, contested = choose(taps.candidates, taps.sample, terms, bins, largest)
+        return Reads(channel, pixel, winner[:, taps.bin] == taps.sample, winner, contested)
 
 
 def values(case: Case) -> tuple[Tensor, Tensor]:
     """[K, C, PH, PW] in float64, and their slack [K, 1, PH, PW]."""
-    maps = [m.detach().cpu().double().numpy() for m in case.maps]
+    maps = maps_of(case)
     ph, pw = case.options.output_size
     k, channels = len(case.boxes), case.output_channels
     out, slack = np.zeros((k, channels, ph * pw)), np.zeros((k, 1, ph * pw))
     largest = largest_of(case)
     for i, taps in enumerate(all_taps(case)):
         with np.errstate(invalid="ignore"):
-            c = channels_of(case, taps, channels)
-            terms = taps.weight * maps[taps.level][taps.image][c, taps.y, taps.x]
+            reads = Reads.of(case, taps, maps, largest)
+            terms = np.where(reads.counts, taps.weight * reads.pixel, 0)
             for channel in range(channels):
                 out[i, channel] = np.bincount(taps.bin, terms[channel], ph * pw)
         out[i][:, np.broadcast_to(taps.extrapolated, ph * pw)] = case.options.extrapolation_value
@@ -147,16 +175,28 @@ def values(case: Case) -> tuple[Tensor, Tensor]:
 def input_gradients(case: Case, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
     """[N, C, H, W] of every map in float64, and its slack [N, 1, 1, 1]."""
     grads = grad.detach().cpu().double().flatten(2).numpy()
+    maps, largest = maps_of(case), largest_of(case)
     out = [np.zeros(m.shape) for m in case.maps]
     slack = [np.zeros((len(m), 1, 1, 1)) for m in case.maps]
     for i, taps in enumerate(all_taps(case)):
-        c = channels_of(case, taps, grads.shape[1])
-        terms = grads[i][:, taps.bin] * taps.weight
-        np.add.at(out[taps.level][taps.image], (c, taps.y, taps.x), terms)
+        reads = Reads.of(case, taps, maps, largest)
+        terms = grads[i][:, taps.bin] * taps.weight * reads.counts
+        np.add.at(out[taps.level][taps.image], (reads.channel, taps.y, taps.x), terms)
         doubt = min(float(np.max(taps.doubt)), 2.0)
-        slack[taps.level][taps.image] += np.abs(grads[i]).sum() * doubt
+        slack[taps.level][taps.image] += (np.abs(grads[i]) * (doubt + 2 * reads.contested)).sum()
     pairs = zip(out, slack, strict=True)
     return [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in pairs]
+
+
+def winning_positions(case: Case) -> Tensor:
+    """[K, C, PH, PW, 2]: (y, x) of the sample that is a bin's maximum; NaN if it has none."""
+    maps, shape, largest = maps_of(case), case.output_shape, largest_of(case)
+    out = np.full((*shape[:2], shape[2] * shape[3], 2), np.nan)
+    for i, taps in enumerate(all_taps(case)):
+        if taps.candidates is not None:  # else the box is not finite
+            winner = Reads.of(case, taps, maps, largest).winner
+            out[i][winner >= 0] = taps.candidates.at[winner[winner >= 0]]
+    return torch.from_numpy(out).unflatten(2, shape[2:])
 
 
 @dataclass
@@ -172,19 +212,19 @@ class BoxGradient:
 
 
 def box_gradient(case: Case, grad: Tensor) -> BoxGradient:
-    maps = [m.detach().cpu().double().numpy() for m in case.maps]
+    maps, largest = maps_of(case), largest_of(case)
     grads = grad.detach().cpu().double().flatten(2).numpy()
     bins, first = grads.shape[2], int(case.op.has_image_column)
     boxes = np.zeros((3, len(case.boxes), first + case.op.columns))
     extras = np.zeros((3, len(case.boxes), 2, bins))
-    largest = largest_of(case)
     for i, taps in enumerate(all_taps(case)):
-        c = channels_of(case, taps, grads.shape[1])
-        terms = grads[i][:, taps.bin] * maps[taps.level][taps.image][c, taps.y, taps.x]
+        reads = Reads.of(case, taps, maps, largest)
+        terms = grads[i][:, taps.bin] * reads.pixel * reads.counts
         doubt = 4 * largest * min(taps.slope_doubt, 1)
         everything = np.abs(grads[i]).sum()
+        contested = (np.abs(grads[i]) * reads.contested).sum()
         boxes[0, i, first:] = terms.sum(0) @ taps.slope
-        boxes[1, i, first:] = doubt * everything * taps.reach
+        boxes[1, i, first:] = (doubt * everything + 4 * largest * contested) * taps.reach
         boxes[2, i, first:] = np.abs(terms).sum(0) @ np.abs(taps.slope)
         boxes[2, i, first:] += largest * everything * taps.reach
         if taps.extra_slope is None:

@@ -29,6 +29,7 @@ class Axis:
     grid: float  # samples per bin, rejected ones included
     clamped: bool  # the minimum size of one pixel is active
     delta: float  # how far rounding may move a position
+    eps: float  # of the geometry's type
     doubt: np.ndarray  # [bins] share of a bin's samples whose acceptance hangs on rounding
 
     def slopes(self, scale: float) -> np.ndarray:
@@ -81,11 +82,8 @@ def axis_samples(start, size, n: int, bins: int, ratio: int, clamp: bool, shift=
     grid = ratio if ratio > 0 else max(int(np.ceil(size / geometry(bins))), 0)
     begin, bin_size = Fraction(float(moved)), Fraction(float(size)) / bins
     exact = shift == 0 and is_dyadic(begin) and is_dyadic(bin_size) and grid in (1, 2, 4, 8, 16)
-    delta = (
-        0
-        if exact
-        else 4 * Fraction(float(np.finfo(geometry).eps)) * (abs(begin) + abs(bin_size) * bins)
-    )
+    eps = float(np.finfo(geometry).eps)
+    delta = 0 if exact else 4 * Fraction(eps) * (abs(begin) + abs(bin_size) * bins)
     position, index, fraction, doubt = [], [], [], np.zeros(bins)
     for p in range(bins if n > 0 and grid > 0 else 0):
         step = bin_size / grid
@@ -100,7 +98,7 @@ def axis_samples(start, size, n: int, bins: int, ratio: int, clamp: bool, shift=
                 widest - len_of(index_range(first, step, -1 + delta, n - delta, grid))
             ) / grid
     arrays = (np.asarray(position, float), np.asarray(index, int), np.asarray(fraction, float))
-    return Axis(*arrays, float(grid), clamped, float(delta), doubt)
+    return Axis(*arrays, float(grid), clamped, float(delta), eps, doubt)
 
 
 def len_of(indices: range) -> int:

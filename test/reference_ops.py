@@ -12,9 +12,10 @@ from math import ceil, floor, isfinite, log2, sqrt
 import numpy as np
 from reference import Samples, Taps, bilinear, join, no_taps
 from reference_axis import Axis, axis_samples, decode
+from reference_max import Candidates
 
 
-def outer(ys: Axis, xs: Axis, scales: tuple[float, float], options, size) -> Taps:
+def outer(ys: Axis, xs: Axis, scales, options, size, maximum: bool = False) -> Taps:
     """The samples of two axes; box columns are x1, y1, x2, y2."""
     i, j = np.divmod(np.arange(len(ys.position) * len(xs.position)), max(len(xs.position), 1))
     bins = options.output_size
@@ -22,18 +23,25 @@ def outer(ys: Axis, xs: Axis, scales: tuple[float, float], options, size) -> Tap
     dy[:, 1::2] = ys.slopes(scales[0])[i]
     dx[:, 0::2] = xs.slopes(scales[1])[j]
     doubt = np.minimum(ys.doubt[:, None] + xs.doubt[None, :], 1)
+    kinks = ys.kink_doubt() + xs.kink_doubt()
     moved = min(ys.delta + xs.delta, 1)
+    count = max(ys.grid * xs.grid, 1.0)
+    if maximum:  # one sample may decide all
+        doubt, kinks, count = 2 * np.sign(doubt), np.sign(kinks), 1.0
     rest = {
         "doubt": (doubt + 2 * moved).flatten(),
-        "slope_doubt": ys.kink_doubt() + xs.kink_doubt() + moved,
+        "slope_doubt": kinks + moved,
         "reach": max(scales) * np.ones(4),
     }
-    count = max(ys.grid * xs.grid, 1.0)
-    bin = ys.bin[i] * bins[1] + xs.bin[j]
-    return bilinear(Samples(bin, ys.position[i], xs.position[j], count, dy, dx, rest=rest), size)
+    y, x, bin = ys.position[i], xs.position[j], ys.bin[i] * bins[1] + xs.bin[j]
+    taps = bilinear(Samples(bin, y, x, count, dy, dx, rest=rest), size)
+    if maximum:
+        at = np.stack([np.clip(v, 0, n - 1) for v, n in zip((y, x), size, strict=True)], 1)
+        taps.candidates = Candidates(bin, at, 2 * moved + 4 * ys.eps)
+    return taps
 
 
-def sampled(box, size, options, geometry, scale: float, aligned: bool) -> Taps:
+def sampled(box, size, options, geometry, scale: float, aligned: bool, maximum=False) -> Taps:
     """Section 2."""
     x, w = decode(box[0], box[2], scale, aligned, geometry)
     y, h = decode(box[1], box[3], scale, aligned, geometry)
@@ -42,11 +50,16 @@ def sampled(box, size, options, geometry, scale: float, aligned: bool) -> Taps:
     ratio, clamp = options.sampling_ratio, not aligned
     ys = axis_samples(y, h, size[0], options.output_size[0], ratio, clamp)
     xs = axis_samples(x, w, size[1], options.output_size[1], ratio, clamp)
-    return outer(ys, xs, (scale, scale), options, size)
+    return outer(ys, xs, (scale, scale), options, size, maximum)
 
 
-def roi_align(box, extra, sizes, options, geometry) -> Taps:
-    return sampled(box, sizes[0], options, geometry, options.spatial_scale, options.aligned)
+def roi_align(box, extra, sizes, options, geometry, maximum=False) -> Taps:
+    scale, aligned = options.spatial_scale, options.aligned
+    return sampled(box, sizes[0], options, geometry, scale, aligned, maximum)
+
+
+def roi_align_max(*args) -> Taps:
+    return roi_align(*args, maximum=True)
 
 
 def ps_roi_align(box, extra, sizes, options, geometry) -> Taps:
@@ -67,37 +80,6 @@ def multiscale_roi_align(box, extra, sizes, options, geometry) -> Taps:
     taps = sampled(box, sizes[level], options, geometry, scales[level], options.aligned)
     taps.level = level
     return taps
-
-
-def round_half_away(value: float) -> int:
-    limit = float(2**31)
-    value = min(max(value, -limit), limit)
-    return floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
-
-
-def ps_roi_pool(box, extra, sizes, options, geometry) -> Taps:
-    """Section 5. Bin edges are floating numbers, in the geometry's type."""
-    corners = [float(v * geometry(options.spatial_scale)) for v in box]
-    if not all(isfinite(v) for v in corners):
-        return no_taps(4)
-    x1, y1, x2, y2 = (round_half_away(v) for v in corners)
-
-    def pixels(start: int, end: int, n: int, bins: int) -> list[range]:
-        size = geometry(max(end - start, 1)) / geometry(bins)
-        edges = [(floor(geometry(p) * size), ceil(geometry(p + 1) * size)) for p in range(bins)]
-        return [range(max(start + a, 0), min(start + b, n)) for a, b in edges]
-
-    rows = pixels(y1, y2, sizes[0][0], options.output_size[0])
-    columns = pixels(x1, x2, sizes[0][1], options.output_size[1])
-    taps = [
-        (p * len(columns) + q, y, x, 1 / (len(rows[p]) * len(columns[q])))
-        for p, q in product(range(len(rows)), range(len(columns)))
-        for y, x in product(rows[p], columns[q])
-    ]
-    if not taps:
-        return no_taps(4)
-    bin, y, x, weight = (np.asarray(column) for column in zip(*taps, strict=True))
-    return Taps(bin, y, x, weight, np.zeros((len(taps), 4)))
 
 
 def crop_positions(low, high, n: int, bins: int, geometry):

@@ -12,7 +12,7 @@ def test_lists_of_boxes(op: Op) -> None:
     case = good_case(op)
     first, _, *extra = case.leading(list(case.maps))
     options = op.python_args(case.options)
-    rule = f"{op.name}: each tensor of `boxes` must have shape [L, 4] (x1, y1, x2, y2), but got "
+    rule = f"{op.python_name}: each tensor of `boxes` must have shape [L, 4] (x1, y1, x2, y2), but got "
     for shapes, end in (
         (((3, 4), (3, 5)), "[3, 5] for image 1."),
         (((4,), (3, 4)), "[4] for image 0."),

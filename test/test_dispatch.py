@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from boxes import finite_boxes
-from cases import PRIVATE, Case, make_case
+from cases import Case, make_case
 from expecttest import assert_expected_inline
 from op_table import OPS, Op, each_op, few_options, one_option, sample_cases
 from tolerance import assert_same_bits
@@ -14,19 +14,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 H, W = 9, 8
 
 
-MEAN_NAMES = sorted({o.overload._schema.name for o in OPS} | {o._schema.name for o in PRIVATE})
-
-
 def schemas() -> list[torch._C.FunctionSchema]:
     every = torch._C._jit_get_all_schemas()
     return sorted((s for s in every if s.name.startswith("roiops::")), key=lambda s: s.name)
 
 
 def test_schemas() -> None:
-    """Of the average-type operators. Saved programs hold them: append arguments with defaults."""
+    """Saved programs hold them: append arguments with defaults."""
     assert_expected_inline(
-        "\n".join(str(s) for s in schemas() if s.name in MEAN_NAMES),
+        "\n".join(map(str, schemas())),
         """\
+roiops::_max_backward(Tensor grad, Tensor argmax, Tensor boxes, SymInt[] input_size, str op, float[] options) -> Tensor
+roiops::_max_backward_boxes(Tensor grad, Tensor input, Tensor argmax, Tensor boxes, str op, float[] options) -> Tensor
+roiops::_max_select(Tensor input, Tensor argmax, Tensor boxes, Tensor? boxes_tangent, str op, float[] options) -> Tensor
 roiops::_mean(Tensor input, Tensor boxes, Tensor? extra, SymInt[] output_size, str op, float[] options) -> Tensor
 roiops::_mean_backward(Tensor grad, Tensor boxes, Tensor? extra, SymInt[] input_size, str op, float[] options) -> Tensor
 roiops::_mean_backward_boxes(Tensor grad, Tensor input, Tensor boxes, Tensor? extra, str op, float[] options) -> (Tensor, Tensor)
@@ -38,7 +38,9 @@ roiops::prroi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled
 roiops::ps_roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1) -> Tensor
 roiops::ps_roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) -> Tensor
 roiops::roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=False) -> Tensor
-roiops::roi_align_rotated(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=True, bool clockwise=False) -> Tensor""",
+roiops::roi_align_max(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=False) -> (Tensor, Tensor)
+roiops::roi_align_rotated(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, int sampling_ratio=-1, bool aligned=True, bool clockwise=False) -> Tensor
+roiops::roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) -> (Tensor, Tensor)""",
     )
 
 
@@ -56,11 +58,9 @@ def test_cuda_kernels_are_all_there_or_none() -> None:
     assert len({has(s.name, "CUDA") for s in schemas()}) == 1
 
 
-def test_the_op_table_lists_every_average_type_operator() -> None:
-    has_argmax = {s.name for s in schemas() if len(s.returns) > 1 or "max" in s.name}
-    assert set(MEAN_NAMES) == {s.name for s in schemas()} - has_argmax | {
-        "roiops::_mean_backward_boxes"
-    }
+def test_the_op_table_lists_every_operator() -> None:
+    overloads = {overload for op in OPS for overload in (op.overload, *op.private)}
+    assert {o._schema.name for o in overloads} == {s.name for s in schemas()}
 
 
 def test_no_python_kernel_shadows_the_meta_kernels() -> None:
@@ -89,7 +89,7 @@ def test_opcheck(op: Op, device, generator) -> None:
 @each_op
 def test_opcheck_of_the_private_operators(op: Op, device, generator) -> None:
     for name, case in sample_cases(op, device, generator):
-        for overload, args in case.private_calls().items():
+        for overload, args in case.private_calls():
             checks = ("test_schema", "test_faketensor", "test_autograd_registration")
             if name in ("channels_last", "no_rois"):
                 checks += ("test_aot_dispatch_dynamic",)
@@ -99,7 +99,7 @@ def test_opcheck_of_the_private_operators(op: Op, device, generator) -> None:
 @one_option
 def test_opcheck_of_double_backward(op: Op, options, device, generator) -> None:
     case = make_case(op, options, generator, (9, 8), dtype=torch.float32, device=device)
-    for overload, args in list(case.private_calls().items())[:2]:
+    for overload, args in case.private_calls()[:2]:
         first = args[0].clone().requires_grad_()
         torch.library.opcheck(overload, (first, *args[1:]))
 
@@ -133,7 +133,7 @@ def test_meta_kernels_foretell_shape_strides_and_type(op: Op, device, generator)
         cases.append((name, case.to(device).map(view)))
         cases.append((f"{name}_one_box", case.to(device).map(view).rows(slice(1))))
     for name, case in cases:
-        for overload, args in {op.overload: case.args, **case.private_calls()}.items():
+        for overload, args in [(op.overload, case.args), *case.private_calls()]:
             real, meta = overload(*args), overload(*on_meta(args))
             pairs = zip(real, meta, strict=True) if isinstance(real, tuple) else [(real, meta)]
             for a, b in pairs:

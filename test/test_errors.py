@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from cases import MEAN, MEAN_BACKWARD, MEAN_BACKWARD_BOXES, MEAN_JVP_BOXES, Case, Options, make_case
+from cases import Case, Options, make_case
 from op_table import OPS, Op, each_op
 
 FLOATS = "must be float64, float32, float16 or bfloat16"
@@ -191,26 +188,20 @@ def index_message(function, *args) -> str:
     return first_line(error)
 
 
-def naming(case: Case, images: tuple[float, ...]) -> Case:
-    if case.op.has_indices:
-        return replace(case, extra=torch.tensor(images).to(case.extra.dtype))
-    boxes = case.boxes.clone()
-    boxes[:, 0] = torch.tensor(images)
-    return replace(case, boxes=boxes)
-
-
 @each_op
 @pytest.mark.parametrize("images, end", BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
 def test_image_out_of_range(op: Op, images, end) -> None:
     if op.has_indices:  # integers
         images = tuple(int(i) if abs(i) < 9 else -3 for i in images)
         end = end.replace("nan", "-3").replace("-inf", "-3").replace("inf", "-3")
-    case = naming(good_case(op), images)
+    case = good_case(op)
+    private_calls = case.private_calls()
+    numbers = case.extra if op.has_indices else case.boxes[:, 0]
+    numbers.copy_(torch.tensor(images))  # also for the private calls
     name = "box_indices" if op.has_indices else "boxes"
     expected = f"{op.name}: `{name}` must name images in {end}"
     assert index_message(case) == expected
-    grad = torch.zeros(case.output_shape)
-    for overload, args in case.private_calls(grad).items():
+    for overload, args in private_calls:
         assert index_message(overload, *args) == expected
     for empty in (lambda m: m[:, :0], lambda m: m[:, :, :0]):
         assert index_message(case.map(empty)) == expected
@@ -220,80 +211,3 @@ def test_image_out_of_range(op: Op, images, end) -> None:
 def test_no_image_can_be_named_when_there_is_none(op: Op) -> None:
     message = index_message(good_case(op).map(lambda m: m[:0]))
     assert message.endswith("must name images in [0, 0), but got 0 in row 0.")
-
-
-def private_message(case: Case, overload, grad: torch.Tensor | None = None) -> str:
-    grad = torch.zeros(case.output_shape, device=case.boxes.device) if grad is None else grad
-    return message_of(overload, *case.private_calls(grad)[overload])
-
-
-@each_op
-@pytest.mark.parametrize("where", ["cpu", "meta"])
-def test_grad_of_a_wrong_shape_or_type(op: Op, where) -> None:
-    case, start = good_case(op, where), f"{op.name}: `grad` must have shape [K, C, PH, PW]"
-    for overload in (MEAN_BACKWARD, MEAN_BACKWARD_BOXES):
-        for shape in ((4, 2, 7, 7), (3, 1, 7, 7), (1, 2, 7, 7)):
-            message = private_message(case, overload, torch.zeros(shape, device=where))
-            assert message == f"{start} = [3, 2, 7, 7], but got {list(shape)}."
-        message = private_message(case, overload, torch.zeros((3, 2), device=where))
-        assert message == f"{start}, but got [3, 2]."
-    half = torch.zeros(3, 2, 7, 7, device=where).half()
-    message = private_message(case, MEAN_BACKWARD_BOXES, half)
-    assert message == f"{op.name}: `grad` must be float32 as `{op.input_name}`, but got float16."
-
-
-@each_op
-@pytest.mark.parametrize("where", ["cpu", "meta"])
-def test_tangent_of_a_wrong_shape(op: Op, where) -> None:
-    case = good_case(op, where)
-    args = list(case.private_calls(torch.zeros(case.output_shape, device=where))[MEAN_JVP_BOXES])
-    args[3] = torch.zeros(2, 4, device=where)
-    shape = list(case.boxes.shape)
-    rule = f"{op.name}: `boxes_tangent` must have shape {shape}, but got [2, 4]."
-    assert message_of(MEAN_JVP_BOXES, *args) == rule
-    args[3], args[4] = None, torch.zeros(1, device=where)
-    message = message_of(MEAN_JVP_BOXES, *args)
-    if op.has_offset:
-        assert message == f"{op.name}: `extra_tangent` must have shape [3, 2, 7, 7], but got [1]."
-    else:
-        assert message == f"{op.name}: `extra_tangent` must be None, but got a tensor."
-
-
-@each_op
-def test_private_operators_check_their_own_arguments(op: Op) -> None:
-    case = good_case(op)
-    x, boxes, extra, size, name, options = case.private_calls(torch.zeros(case.output_shape))[MEAN]
-    assert message_of(MEAN, x, boxes, extra, size, "no_such_op", options).startswith(
-        "no_such_op: `op` must name an "
-    )
-    if not op.has_offset:
-        rule = f"{name}: `output_size` must have 2 elements, but got 1."
-        assert message_of(MEAN, x, boxes, extra, [7], name, options) == rule
-    if not op.takes_extra:
-        rule = f"{name}: `extra` must be None, but got a tensor."
-        assert message_of(MEAN, x, boxes, boxes, size, name, options) == rule
-    grad = torch.zeros(case.output_shape)
-    for sizes, rule in (
-        ([2, 2, 8], "must have 4 elements, but got 3."),
-        ([2, 98, -1, 9], "must not be negative, but got [2, 98, -1, 9]."),
-    ):
-        message = message_of(MEAN_BACKWARD, grad, boxes, extra, sizes, name, options)
-        assert message == f"{name}: `input_size` {rule}"
-
-
-def missing_options() -> None:
-    """Run by the test below."""
-    for op in OPS:
-        case = good_case(op)
-        args = case.private_calls(torch.zeros(case.output_shape))[MEAN]
-        least = len(args[-1]) - (2 if op.pyramid else 0)
-        rule = f"{op.name}: `options` must have at least {least} elements, but got 0."
-        assert message_of(MEAN, *args[:-1], []) == rule
-
-
-def test_missing_options_of_private_operators() -> None:
-    """In a process of its own: reading them unchecked may end it."""
-    code = "import test_errors; test_errors.missing_options()"
-    command, folder = [sys.executable, "-c", code], Path(__file__).parent
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-500:]

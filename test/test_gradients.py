@@ -31,6 +31,14 @@ def assert_equal_products(left, right, scale, names) -> None:
     ]
 
 
+@few_options
+@each_dtype
+def test_the_operator_is_its_linear_map(op: Op, options, dtype, device, generator) -> None:
+    """Which double backward and tangents apply to other features."""
+    case = make_case(op, options, generator, dtype=dtype, device=device).linear
+    assert_same_bits(case.apply(case.maps), case())
+
+
 @each_option
 def test_backward_is_adjoint_of_forward(op: Op, options, device, generator) -> None:
     """<A x, g> = <x, A^T g>, box by box: each has an image of its own."""

@@ -30,7 +30,8 @@ def module_of(case: Case) -> torch.nn.Module:
 
 @each_op
 def test_public_names(op: Op) -> None:
-    assert getattr(roiops, op.name) is op.function
+    assert op.name == "_".join([op.python_name, *([] if op.mode is None else [op.mode])])
+    assert getattr(roiops, op.python_name) is op.function
     assert {op.function.__name__, op.module.__name__} <= set(roiops.__all__)
 
 
@@ -46,7 +47,7 @@ def test_keywords_and_defaults_are_those_of_the_schema(op: Op) -> None:
     case = problem(op)
     tensors = dict(zip(required, case.leading(list(case.maps)), strict=False))
     assert next(iter(parameters)) == op.input_name
-    keywords = {op.size_name: (3, 2), **op.option_values(OPTIONS)}
+    keywords = {op.size_name: (3, 2), **op.python_values(OPTIONS)}
     assert_same_bits(op.function(**tensors, **keywords), case())
     assert_same_bits(op.module(**keywords)(*tensors.values()), case())
 
@@ -55,9 +56,9 @@ def test_keywords_and_defaults_are_those_of_the_schema(op: Op) -> None:
 def test_one_size_is_both_sizes(op: Op) -> None:
     case = problem(op, Options((4, 4)))
     leading = case.leading(list(case.maps))
-    values = op.option_values(case.options)
-    assert_same_bits(op.function(*leading, 4, *values.values()), case())
-    assert_same_bits(op.module(4, *values.values())(*leading), case())
+    _, *values = op.python_args(case.options)
+    assert_same_bits(op.function(*leading, 4, *values), case())
+    assert_same_bits(op.module(4, *values)(*leading), case())
 
 
 @each_op
@@ -75,7 +76,7 @@ def test_function_says_what_it_does(op: Op) -> None:
 def test_module_shows_its_options(op: Op) -> None:
     text = repr(module_of(problem(op)))
     assert text.startswith(op.module.__name__ + "(")
-    values = op.option_values(OPTIONS)
+    values = op.python_values(OPTIONS)
     for name in ("canonical_scale", "canonical_level"):
         values.pop(name, None)
     for part in (f"{op.size_name}=(3, 2)", *(f"{k}={v!r}" for k, v in values.items())):
@@ -100,7 +101,7 @@ def test_wrong_number_of_sizes(op: Op) -> None:
     for wrong in ((1, 2, 3), (7,), (), 2.5, (2, "3")):
         with pytest.raises(TypeError) as error:
             op.function(*case.leading(list(case.maps)), wrong, *op.python_args(OPTIONS)[1:])
-        assert str(error.value) == f"{op.name}: `{op.size_name}` {rule}, but got {wrong}."
+        assert str(error.value) == f"{op.python_name}: `{op.size_name}` {rule}, but got {wrong}."
 
 
 def test_library_and_cmake_package_are_where_the_package_says() -> None:
