@@ -82,7 +82,7 @@ def roi_align_rotated(
             radians.
         output_size (int or (int, int)): bins per box, ``(PH, PW)``, along the box's own axes.
         spatial_scale (float): feature-map pixels per unit of the boxes.
-        sampling_ratio (int): as in :func:`roi_align`.
+        sampling_ratio (int): as in :func:`roi_align`, at most 256.
         aligned (bool): shift centres by half a pixel; False also enlarges sides below one
             feature-map pixel to one.
         clockwise (bool): a positive angle turns the box clockwise as seen in the image.

@@ -87,8 +87,8 @@ def bad_options(op: Op) -> Iterator[tuple[str, Case, str]]:
             sentence = f"`output_size` must be positive, but got {list(size)}."
             yield f"size_{size[0]}", wrong, sentence
     if op.samples:
-        for ratio in (65537, 100000, 1234567):
-            sentence = f"`sampling_ratio` must be at most 65536, but got {ratio}."
+        for ratio in (op.most_samples + 1, 100000, 1234567):
+            sentence = f"`sampling_ratio` must be at most {op.most_samples}, but got {ratio}."
             yield f"ratio_{ratio}", case.with_options(sampling_ratio=ratio), sentence
     if op.has_offset:
         rule = "`gamma` must be finite, but got nan."

@@ -114,11 +114,10 @@ def test_huge_boxes_take_no_time(op, ratio, aligned, device, generator) -> None:
     assert all(g.isfinite().all() for g in gradients)
 
 
-@some_ops(lambda op: op.samples and op.columns == 4 and not op.takes_maximum)
+@some_ops(lambda op: op.samples)
 def test_largest_sampling_ratio_only_costs_the_samples_on_the_map(op, device, generator) -> None:
-    """Samples are merged by axis; those of turned boxes and of a maximum cannot be."""
     boxes = {"outside": (20, 2, 24, 6), "inside": (1, 2, 5, 6)}
-    options = Options((1, 1), 1.0, 65536, offset=False)
+    options = Options((1, 1), 1.0, op.most_samples, offset=False)
     case = make_case(op, options, generator, (8, 8), boxes, channels=1, device=device)
     case = case.map(torch.ones_like)
     started = time.perf_counter()

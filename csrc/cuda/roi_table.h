@@ -36,8 +36,10 @@ struct Table {
   }
 };
 
+inline constexpr int32_t kMostColumns = 5;
+
 struct Roi {
-  double row[6];  // (image, box columns), as the geometries take it
+  double row[1 + kMostColumns];  // (image, box columns), as the geometries take it
   int64_t number;
   int64_t image;
   int32_t level;  // of the feature pyramid; -1: none, the RoI has no taps
@@ -62,8 +64,10 @@ struct RoiTable {
   }
   template <typename Number>
   C10_HOST_DEVICE void read_box(const Table& table, int64_t number, Number* box) const {
-    for (int32_t i = 0; i < box_columns; ++i) {
-      box[i] = static_cast<Number>(table.at(number, column(i)));
+    for (int32_t i = 0; i < kMostColumns; ++i) {  // unrolled: box stays in registers
+      if (i < box_columns) {
+        box[i] = static_cast<Number>(table.at(number, column(i)));
+      }
     }
   }
 

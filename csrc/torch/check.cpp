@@ -6,8 +6,10 @@
 namespace roiops {
 namespace {
 
-// 65536 samples per bin and axis are far beyond any use, and keep the work per bin bounded.
-constexpr int64_t kMaxSamplingRatio = int64_t{1} << 16;
+// 65536 samples are far beyond any use, and keep the work bounded: per bin and axis where they are
+// merged by axis, per bin where they are visited one by one.
+constexpr int64_t kMaxSamples = int64_t{1} << 16;
+constexpr int64_t kMaxSamplesPerAxis = int64_t{1} << 8;
 
 constexpr const char* kRois = "[K, 5] (image, x1, y1, x2, y2)";
 constexpr const char* kListHint = " For per-image boxes pass a list of Tensor[L, 4].";
@@ -124,9 +126,10 @@ void check_options(const RoiCall& call, const Rule& rule) {
   }
   if (rule.ratio >= 0) {
     const double ratio = call.options[rule.ratio];
-    TORCH_CHECK(ratio <= static_cast<double>(kMaxSamplingRatio), call.op,
-        ": `sampling_ratio` must be at most ", kMaxSamplingRatio, ", but got ", as_integer(ratio),
-        ".");
+    const bool merged = rule.reduction == Reduction::kMean && call.op != "roi_align_rotated";
+    const int64_t most = merged ? kMaxSamples : kMaxSamplesPerAxis;
+    TORCH_CHECK(ratio <= static_cast<double>(most), call.op, ": `sampling_ratio` must be at most ",
+        most, ", but got ", as_integer(ratio), ".");
   }
   if (rule.extra == Extra::kOffset) {
     TORCH_CHECK(std::isfinite(call.options[2]), call.op, ": `gamma` must be finite, but got ",

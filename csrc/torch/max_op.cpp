@@ -3,17 +3,17 @@
 namespace roiops {
 
 const c10::TypedOperatorHandle<MaxSelect>& max_select_op() {
-  static const auto op = find_op<MaxSelect>("roiops::_max_select");
+  static const auto op = find_op<MaxSelect>("_max_select");
   return op;
 }
 
 const c10::TypedOperatorHandle<MaxBackward>& max_backward_op() {
-  static const auto op = find_op<MaxBackward>("roiops::_max_backward");
+  static const auto op = find_op<MaxBackward>("_max_backward");
   return op;
 }
 
 const c10::TypedOperatorHandle<MaxBackwardBoxes>& max_backward_boxes_op() {
-  static const auto op = find_op<MaxBackwardBoxes>("roiops::_max_backward_boxes");
+  static const auto op = find_op<MaxBackwardBoxes>("_max_backward_boxes");
   return op;
 }
 

@@ -26,12 +26,12 @@ const c10::TypedOperatorHandle<MaxBackward>& max_backward_op();
 const c10::TypedOperatorHandle<MaxBackwardBoxes>& max_backward_boxes_op();
 
 struct RoiPool {
-  static constexpr const char* kName = "roiops::roi_pool";
+  static constexpr const char* kName = "roi_pool";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width);
 };
 struct RoiAlignMax {
-  static constexpr const char* kName = "roiops::roi_align_max";
+  static constexpr const char* kName = "roi_align_max";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned);
 };

@@ -3,22 +3,22 @@
 namespace roiops {
 
 const c10::TypedOperatorHandle<Mean>& mean_op() {
-  static const auto op = find_op<Mean>("roiops::_mean");
+  static const auto op = find_op<Mean>("_mean");
   return op;
 }
 
 const c10::TypedOperatorHandle<MeanBackward>& mean_backward_op() {
-  static const auto op = find_op<MeanBackward>("roiops::_mean_backward");
+  static const auto op = find_op<MeanBackward>("_mean_backward");
   return op;
 }
 
 const c10::TypedOperatorHandle<MeanBackwardBoxes>& mean_backward_boxes_op() {
-  static const auto op = find_op<MeanBackwardBoxes>("roiops::_mean_backward_boxes");
+  static const auto op = find_op<MeanBackwardBoxes>("_mean_backward_boxes");
   return op;
 }
 
 const c10::TypedOperatorHandle<MeanJvpBoxes>& mean_jvp_boxes_op() {
-  static const auto op = find_op<MeanJvpBoxes>("roiops::_mean_jvp_boxes");
+  static const auto op = find_op<MeanJvpBoxes>("_mean_jvp_boxes");
   return op;
 }
 

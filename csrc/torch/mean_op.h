@@ -87,44 +87,44 @@ inline SymIntArrayRef output_size_of(const Tensor& tensor, const char* name, std
 
 // The public operators: their names, and how their arguments become RoiArgs.
 struct RoiAlign {
-  static constexpr const char* kName = "roiops::roi_align";
+  static constexpr const char* kName = "roi_align";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned);
 };
 struct PsRoiAlign {
-  static constexpr const char* kName = "roiops::ps_roi_align";
+  static constexpr const char* kName = "ps_roi_align";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio);
 };
 struct PsRoiPool {
-  static constexpr const char* kName = "roiops::ps_roi_pool";
+  static constexpr const char* kName = "ps_roi_pool";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width);
 };
 struct CropAndResize {
-  static constexpr const char* kName = "roiops::crop_and_resize";
+  static constexpr const char* kName = "crop_and_resize";
   static RoiArgs pack(const Tensor& image, const Tensor& boxes, const Tensor& box_indices,
       SymInt crop_height, SymInt crop_width, std::string_view method, double extrapolation_value);
 };
 struct RoiAlignRotated {
-  static constexpr const char* kName = "roiops::roi_align_rotated";
+  static constexpr const char* kName = "roi_align_rotated";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
       bool clockwise);
 };
 struct PrRoiPool {
-  static constexpr const char* kName = "roiops::prroi_pool";
+  static constexpr const char* kName = "prroi_pool";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, double spatial_scale,
       SymInt pooled_height, SymInt pooled_width);
 };
 struct DeformRoiPool {
-  static constexpr const char* kName = "roiops::deform_roi_pool";
+  static constexpr const char* kName = "deform_roi_pool";
   static RoiArgs pack(const Tensor& input, const Tensor& rois, const OptionalTensor& offset,
       double spatial_scale, SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio,
       double gamma);
 };
 struct MultiscaleRoiAlign {
-  static constexpr const char* kName = "roiops::multiscale_roi_align";
+  static constexpr const char* kName = "multiscale_roi_align";
   static RoiArgs pack(TensorList features, const Tensor& rois, Options spatial_scales,
       SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned,
       int64_t canonical_scale, int64_t canonical_level);
@@ -144,8 +144,9 @@ void for_each_mean_op(Visit&& visit) {
 }
 
 template <typename Signature>
-c10::TypedOperatorHandle<Signature> find_op(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+c10::TypedOperatorHandle<Signature> find_op(const std::string& name) {
+  const auto op = c10::Dispatcher::singleton().findSchemaOrThrow(("roiops::" + name).c_str(), "");
+  return op.typed<Signature>();
 }
 
 // A public operator's signature, taken from its packing function.

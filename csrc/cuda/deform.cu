@@ -1,0 +1,7 @@
+#include "cuda/launch.cuh"
+
+namespace roiops::cuda {
+
+ROIOPS_FOR_EACH_TYPE(ROIOPS_MEAN_KERNELS, DeformBlockTaps)
+
+}  // namespace roiops::cuda

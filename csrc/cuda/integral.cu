@@ -1,0 +1,10 @@
+#include "cuda/launch.cuh"
+
+namespace roiops::cuda {
+
+template <typename T>
+using Taps = SeparableBlockTaps<IntegralGeometry<T>>;
+
+ROIOPS_FOR_EACH_TYPE(ROIOPS_MEAN_KERNELS, Taps)
+
+}  // namespace roiops::cuda
