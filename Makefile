@@ -1,10 +1,12 @@
 # The verbs of this repository; CI calls the same ones.
 #   make demo            build, install into .venv, run the demo
 #   make test            build, install into .venv, run the test suite
+#   make cuda-build      with the CUDA kernels, in .venv-cuda: what can be tested without a GPU
 #   make test-peers      beside torchvision, TensorFlow, OpenVINO and ONNX Runtime, in .venv-cuda
 #   make test-install    `pip install --no-build-isolation .` into an environment that has torch only
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own.
+# TORCH_CUDA_ARCH_LIST="7.5;8.0;12.0+PTX" builds the CUDA kernels for other GPUs.
 PYTHON ?= python3
 TORCH_PINNED := 2.13.0
 TORCH ?= $(TORCH_PINNED)
@@ -19,7 +21,7 @@ PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
 BUILD = $(call PIP_INSTALL,$(1)) --no-build-isolation --no-deps
 
-.PHONY: demo test test-peers test-install build lint format clean
+.PHONY: demo test cuda-build test-peers test-install build lint format clean
 
 demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
@@ -35,8 +37,20 @@ $(VENV)/.ready: requirements-dev.txt Makefile
 	$(call PIP_INSTALL,$(VENV)) torch==$(TORCH) -r requirements-dev.txt
 	touch $@
 
-# A CUDA build of torch: torchvision has no other. Its kernels run on CPU here, and our library must
-# build, and be found by C++ programs, without a CUDA toolkit.
+# A CUDA build of torch. nvcc and headers are searched for; without a GPU the kernels are compiled
+# and registered, and everything else runs on the CPU.
+PEERS_CMAKE_ARGS = -DROIOPS_BUILD_TESTS=ON -DCMAKE_CUDA_FLAGS=-Xptxas=-v \
+  -DCMAKE_CUDA_COMPILER_LAUNCHER=$(abspath $(PEERS)/bin/python);$(abspath test/cuda/keep_ptxas_log.py)
+cuda-build test-peers: export TORCH_CUDA_ARCH_LIST ?= 9.0+PTX
+cuda-build test-peers: export CMAKE_ARGS += $(PEERS_CMAKE_ARGS)
+cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
+cuda-build: $(PEERS)/.ready
+	$(call BUILD,$(PEERS)) --force-reinstall .
+	$(PEERS)/bin/pytest $(PYTEST_ARGS) \
+	  --ignore test/peers --ignore test/test_peers.py --ignore test/test_consumer.py
+
+# The rest of the suite, in the same environment and with the same build. A library with CUDA
+# kernels must be found by C++ programs without a CUDA toolkit.
 REQUIRED_PEERS := torchvision,tensorflow,openvino,onnx,onnxruntime
 test-peers: $(PEERS)/.ready
 	$(call BUILD,$(PEERS)) --force-reinstall .
@@ -45,7 +59,7 @@ test-peers: $(PEERS)/.ready
 
 $(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
 	$(PYTHON) -m venv $(PEERS)
-	$(call PIP_INSTALL,$(PEERS)) torch==2.11.0 torchvision==0.26.0 \
+	$(call PIP_INSTALL,$(PEERS)) torch==2.11.0 torchvision==0.26.0 cmake==4.4.4 \
 	  -r requirements-dev.txt -r requirements-peers.txt
 	touch $@
 

@@ -1,6 +1,9 @@
 """Drives CMake, which builds libroiops.so and installs it with its headers into the package.
 
-Environment: CMAKE_ARGS adds arguments to CMake, MAX_JOBS limits the compilers that run at once.
+Environment: CMAKE_ARGS adds arguments to CMake, such as -DROIOPS_WITH_CUDA=ON, which makes an error
+of whatever keeps the CUDA kernels from being built. TORCH_CUDA_ARCH_LIST names the GPUs to build
+for, as for torch's own extensions; without it they are those of this machine, or all. MAX_JOBS limits
+the compilers that run at once.
 """
 
 import os
@@ -25,10 +28,9 @@ ROOT = Path(__file__).resolve().parent
 TORCH_MINOR = ".".join(torch.__version__.split(".")[:2])
 
 
-def find_ninja() -> str | None:
-    """The ninja on PATH, or the one that pip installed beside this Python."""
-    beside = Path(sys.executable).with_name("ninja")
-    return shutil.which("ninja") or (str(beside) if beside.exists() else None)
+def find_tool(name: str) -> str | None:
+    """What pip installed beside this Python, else what is on PATH."""
+    return shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
 
 
 def cmake_arguments(build: Path) -> list[str]:
@@ -36,11 +38,13 @@ def cmake_arguments(build: Path) -> list[str]:
     arguments = [
         "-DCMAKE_BUILD_TYPE=Release",
         "-DROIOPS_WERROR=OFF",
+        "-DROIOPS_BUILD_TESTS=OFF",
+        "-DROIOPS_WITH_CUDA=AUTO",
         f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
         *shlex.split(os.environ.get("CMAKE_ARGS", "")),
     ]
     cache = build / "CMakeCache.txt"
-    ninja = find_ninja()
+    ninja = find_tool("ninja")
     if not cache.exists() and ninja:
         arguments += ["-G", "Ninja"]
     if ninja and (not cache.exists() or "CMAKE_GENERATOR:INTERNAL=Ninja" in cache.read_text()):
@@ -48,11 +52,11 @@ def cmake_arguments(build: Path) -> list[str]:
     return arguments
 
 
-def call(*command: str | Path) -> None:
-    try:
-        check_call(command)
-    except FileNotFoundError as error:
-        raise SystemExit(f"roiops: building needs {command[0]} (CMake 3.18 or newer)") from error
+def call_cmake(*arguments: str | Path) -> None:
+    cmake = find_tool("cmake")
+    if cmake is None:
+        raise SystemExit("roiops: building needs CMake 3.18 or newer: pip install 'cmake>=3.28'")
+    check_call([cmake, *arguments])
 
 
 class BuildPy(build_py):
@@ -62,9 +66,9 @@ class BuildPy(build_py):
         # One directory per torch, kept between builds: only what changed is compiled again.
         build = ROOT / "build" / f"torch-{torch.__version__}"
         jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count() or 1)
-        call("cmake", "-S", ROOT, "-B", build, *cmake_arguments(build))
-        call("cmake", "--build", build, "--parallel", jobs)
-        call("cmake", "--install", build, "--prefix", package / "roiops")
+        call_cmake("-S", ROOT, "-B", build, *cmake_arguments(build))
+        call_cmake("--build", build, "--parallel", jobs)
+        call_cmake("--install", build, "--prefix", package / "roiops")
 
 
 class Wheel(bdist_wheel):

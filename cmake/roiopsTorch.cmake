@@ -34,7 +34,9 @@ foreach(_name c10 torch_cpu)
       "${ROIOPS_TORCH_ROOT}/include;${ROIOPS_TORCH_ROOT}/include/torch/csrc/api/include")
 endforeach()
 add_library(torch INTERFACE IMPORTED)
-# libtorch.so itself has no symbol, but AOTInductor packages ask for it.
+# libtorch.so itself has no symbol, but AOTInductor packages ask for it. It also brings
+# libtorch_cuda, libc10_cuda and the CUDA runtime, which torch's own rpath finds: a library with
+# CUDA kernels that named them again would make all its consumers find them again.
 set_property(TARGET torch PROPERTY INTERFACE_LINK_LIBRARIES
   "-Wl,--push-state,--no-as-needed,${_lib}/libtorch.so,--pop-state" torch_cpu c10)
 file(READ "${ROIOPS_TORCH_ROOT}/include/torch/headeronly/version.h" _torch_version)

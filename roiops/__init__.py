@@ -7,7 +7,7 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 from importlib.metadata import version as _version
 
 from roiops import _vmap, _vmap_max  # noqa: F401 (registers the batching rules)
-from roiops._library import cmake_prefix_path, library_path
+from roiops._library import cmake_prefix_path, cuda_version, library_path
 from roiops.modules import (
     CropAndResize,
     DeformRoIPool,
@@ -40,6 +40,7 @@ __all__ = [
     "RoIPool",
     "cmake_prefix_path",
     "crop_and_resize",
+    "cuda_version",
     "deform_roi_pool",
     "library_path",
     "multiscale_roi_align",

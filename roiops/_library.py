@@ -12,12 +12,17 @@ cmake_prefix_path = str(_PACKAGE)
 library_path = str(_PACKAGE / "lib" / "libroiops.so")
 
 
+#: The CUDA toolkit that compiled the kernels, or None in a library without CUDA kernels.
+cuda_version: str | None
+
+
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _load() -> None:
-    built_for = Path(library_path).with_name("torch_version.txt")
+def _load() -> str | None:
+    folder = Path(library_path).parent
+    built_for = folder / "torch_version.txt"
     if not built_for.exists() and (_PACKAGE.parent / "setup.py").exists():
         raise ImportError(
             f"roiops: Python found the source folder {_PACKAGE}, which holds no library, and not "
@@ -37,8 +42,9 @@ def _load() -> None:
             "`pip install --no-build-isolation --force-reinstall --no-deps .`"
         )
     torch.ops.load_library(library_path)
+    return (folder / "cuda_version.txt").read_text().strip() or None
 
 
-_load()
+cuda_version = _load()
 #: The operators' namespace; to import it is to have loaded the library.
 ops = torch.ops.roiops

@@ -19,7 +19,7 @@ def missing_for_cuda() -> str | None:
     """Why CUDA is not tested, or None if it is."""
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
-    if not torch._C._dispatch_has_kernel_for_dispatch_key("roiops::roi_align", "CUDA"):
+    if roiops.cuda_version is None:
         return "roiops was built without CUDA kernels"
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,22 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from build_tree import ROOT, build_directory
 
 import roiops
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
 import deploy
 from region_features import RegionFeatures
-
-
-def build_directory() -> Path:
-    """Where setup.py built the library, or ROIOPS_BUILD_DIR."""
-    default = ROOT / "build" / f"torch-{torch.__version__}"
-    directory = Path(os.environ.get("ROIOPS_BUILD_DIR", default))
-    assert (directory / "CMakeCache.txt").exists(), f"no CMake build of roiops in {directory}"
-    return directory
 
 
 @pytest.fixture(scope="module")
