@@ -39,7 +39,8 @@ $(VENV)/.ready: requirements-dev.txt Makefile
 
 # A CUDA build of torch. nvcc and headers are searched for; without a GPU the kernels are compiled
 # and registered, and everything else runs on the CPU.
-PEERS_CMAKE_ARGS = -DROIOPS_BUILD_TESTS=ON -DCMAKE_CUDA_FLAGS=-Xptxas=-v \
+PEERS_CMAKE_ARGS = -DROIOPS_BUILD_TESTS=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+  -DCMAKE_CUDA_FLAGS=-Xptxas=-v \
   -DCMAKE_CUDA_COMPILER_LAUNCHER=$(abspath $(PEERS)/bin/python);$(abspath test/cuda/keep_ptxas_log.py)
 cuda-build test-peers: export TORCH_CUDA_ARCH_LIST ?= 9.0+PTX
 cuda-build test-peers: export CMAKE_ARGS += $(PEERS_CMAKE_ARGS)
