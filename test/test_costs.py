@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +27,9 @@ print(peak() - before)
 
 def growth(prepare: str, statement: str) -> float:
     code = MEASURE.format(prepare=prepare, statement=statement)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    folder = Path(__file__).parent  # in the root Python would import the sources
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return float(run.stdout)
 
 

@@ -130,7 +130,7 @@ def test_files_named_in_documents_exist():
 
 @pytest.mark.parametrize("document", ["README.md"])
 def test_python_snippets_run(document, tmp_path):
-    # Elsewhere, because Python would import the package from this folder, installed or not.
+    # Elsewhere: in the root Python would import the sources.
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     assert snippets
     for snippet in snippets:

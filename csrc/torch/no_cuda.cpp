@@ -1,5 +1,7 @@
 // What a library without CUDA kernels says to a CUDA tensor. Registered for the key that the
 // kernels would have, so that C++ and saved programs get to read it as well.
+#include <no_cuda_reason.h>  // written by CMake
+
 #include "torch/max_op.h"
 
 namespace roiops {
