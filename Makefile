@@ -4,6 +4,8 @@
 #   make cuda-build      with the CUDA kernels, in .venv-cuda: what can be tested without a GPU
 #   make test-peers      beside torchvision, TensorFlow, OpenVINO and ONNX Runtime, in .venv-cuda
 #   make test-install    `pip install --no-build-isolation .` into an environment that has torch only
+#   make bench           time every operator beside torchvision's (BENCH_ARGS: see docs/benchmarks.md)
+#   make bench-plot      the chart of the results in RESULTS; bench-peers: other libraries
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own.
 # TORCH_CUDA_ARCH_LIST="7.5;8.0;12.0+PTX" builds the CUDA kernels for other GPUs.
@@ -13,6 +15,7 @@ TORCH ?= $(TORCH_PINNED)
 VENV := .venv$(if $(filter-out $(TORCH_PINNED),$(TORCH)),-$(TORCH))
 PEERS := .venv-cuda
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # Our own builds fail on warnings; a user's compiler may know other ones.
 export CMAKE_ARGS := -DROIOPS_WERROR=ON $(CMAKE_ARGS)
@@ -21,7 +24,8 @@ PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
 BUILD = $(call PIP_INSTALL,$(1)) --no-build-isolation --no-deps
 
-.PHONY: demo test cuda-build test-peers test-install build lint format clean
+.PHONY: demo test cuda-build test-peers test-install bench bench-plot bench-peers build build-peers \
+  lint format clean
 
 demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
@@ -42,21 +46,31 @@ $(VENV)/.ready: requirements-dev.txt Makefile
 PEERS_CMAKE_ARGS = -DROIOPS_BUILD_TESTS=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
   -DCMAKE_CUDA_FLAGS=-Xptxas=-v \
   -DCMAKE_CUDA_COMPILER_LAUNCHER=$(abspath $(PEERS)/bin/python);$(abspath test/cuda/keep_ptxas_log.py)
-cuda-build test-peers: export TORCH_CUDA_ARCH_LIST ?= 9.0+PTX
-cuda-build test-peers: export CMAKE_ARGS += $(PEERS_CMAKE_ARGS)
-cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
-cuda-build: $(PEERS)/.ready
+build-peers: export TORCH_CUDA_ARCH_LIST ?= 9.0+PTX
+build-peers: export CMAKE_ARGS += $(PEERS_CMAKE_ARGS)
+build-peers: $(PEERS)/.ready
 	$(call BUILD,$(PEERS)) --force-reinstall .
+
+cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
+cuda-build: build-peers
 	$(PEERS)/bin/pytest $(PYTEST_ARGS) \
 	  --ignore test/peers --ignore test/test_peers.py --ignore test/test_consumer.py
 
 # The rest of the suite, in the same environment and with the same build. A library with CUDA
 # kernels must be found by C++ programs without a CUDA toolkit.
 REQUIRED_PEERS := torchvision,tensorflow,openvino,onnx,onnxruntime
-test-peers: $(PEERS)/.ready
-	$(call BUILD,$(PEERS)) --force-reinstall .
+test-peers: build-peers
 	ROIOPS_REQUIRE_PEERS=$(REQUIRED_PEERS) $(PEERS)/bin/pytest $(PYTEST_ARGS) \
 	  test/test_peers.py test/peers test/test_consumer.py
+
+bench: build-peers
+	$(PEERS)/bin/python benchmark/run.py $(BENCH_ARGS)
+
+bench-plot: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmark/plot.py $(BENCH_ARGS) $(RESULTS)
+
+bench-peers: build-peers
+	$(PEERS)/bin/python benchmark/peers.py $(BENCH_ARGS)
 
 $(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
 	$(PYTHON) -m venv $(PEERS)
