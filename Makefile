@@ -33,6 +33,7 @@ demo: build
 test: build
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
 
+build: export CMAKE_ARGS += -DROIOPS_BUILD_TESTS=ON
 build: $(VENV)/.ready
 	$(call BUILD,$(VENV)) --editable .
 

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from subprocess import check_call
+from subprocess import CalledProcessError, check_call
 
 import torch
 from setuptools import Distribution, setup
@@ -56,7 +56,11 @@ def call_cmake(*arguments: str | Path) -> None:
     cmake = find_tool("cmake")
     if cmake is None:
         raise SystemExit("roiops: building needs CMake 3.18 or newer: pip install 'cmake>=3.28'")
-    check_call([cmake, *arguments])
+    try:
+        check_call([cmake, *arguments])
+    except CalledProcessError as error:
+        # Not an exception: setuptools goes on after one in an editable install, with the old library.
+        raise SystemExit(f"roiops: {cmake} failed, see above") from error
 
 
 class BuildPy(build_py):

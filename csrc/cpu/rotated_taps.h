@@ -37,7 +37,8 @@ class RotatedTaps {
     for_each_row(
         [&](int32_t p, int32_t q, T i, const SampleRange<T>& columns) {
           for (int64_t j = 0; j < columns.count; ++j) {
-            roi_.for_each_tap(roi_.sample(p, q, i, columns.first + T(j)), map_, tap);
+            roi_.for_each_tap(roi_.sample(p, q, i, columns.first + T(j)), map_,
+                [&](int32_t y, int32_t x, const auto& t) { tap(y * map_.width + x, t); });
           }
         },
         end_bin);

@@ -80,15 +80,13 @@ C10_HOST_DEVICE void add_taps(Hash& hash, const Axis& axis, int32_t bins, int32_
 
 template <typename Axis, typename T>
 C10_HOST_DEVICE void add_samples(Hash& hash, const Axis& axis, int32_t bins, int32_t pixels, T) {
-  constexpr int64_t kRoom = 32;
-  AxisSample<T> samples[kRoom];
   for (int32_t p = 0; p < bins; ++p) {
-    const int64_t room = max_axis_samples(axis, p, pixels);
-    hash.add(room);
-    const int64_t count = room > kRoom ? 0 : axis_samples(axis, p, pixels, samples);
-    for (int64_t i = 0; i < count; ++i) {
-      for (int32_t j = 0; j < samples[i].count; ++j) {
-        hash.add(samples[i].tap[j]);
+    const SampleRange<T> range = samples_of(axis, p, pixels);
+    hash.add(range.count);
+    for (int64_t i = 0; i < range.count; ++i) {
+      const AxisSample<T> sample = axis_sample(axis, p, pixels, range.first + T(i));
+      for (int32_t j = 0; j < sample.count; ++j) {
+        hash.add(sample.tap[j]);
       }
     }
   }
