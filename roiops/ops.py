@@ -32,7 +32,7 @@ def roi_align(
             batch. The image column is truncated toward zero.
         output_size (int or (int, int)): bins per box, ``(PH, PW)``.
         spatial_scale (float): feature-map pixels per unit of the boxes, for example 1/4.
-        sampling_ratio (int): samples per bin and axis, at most 65536 (256 for ``mode="max"``).
+        sampling_ratio (int): samples per bin and axis, at most 1024 (256 for ``mode="max"``).
             Zero or less takes one sample per feature-map pixel of the bin, rounded up.
         aligned (bool): True shifts the boxes by half a pixel, so that pixel centres lie at
             integer + 0.5 (Detectron2's rule). False does not shift, and enlarges boxes below one

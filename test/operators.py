@@ -88,7 +88,7 @@ class Op:
     @property
     def most_samples(self) -> int:
         """Per bin and axis; samples that are not merged by axis are visited one by one."""
-        return 256 if self.takes_maximum or self.columns == 5 else 65536
+        return 256 if self.takes_maximum or self.columns == 5 else 1024
 
     @property
     def samples(self) -> bool:

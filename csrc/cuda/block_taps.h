@@ -95,8 +95,8 @@ struct SeparableBlockTaps {
     }
     if (!state.listed) {
       const MapSize size = map[state.level];
-      for_each_tap(state.roi.y, p, size.height, [&](const AxisTap<T>& y) {
-        for_each_tap(state.roi.x, q, size.width,
+      for_each_merged_tap<T>(state.roi.y, p, size.height, [&](const AxisTap<T>& y) {
+        for_each_merged_tap<T>(state.roi.x, q, size.width,
             [&](const AxisTap<T>& x) { tap(y.pixel, x.pixel, SeparableTap<T>{y, x}); });
       });
       return;
@@ -227,8 +227,8 @@ struct DeformBlockTaps {
   C10_HOST_DEVICE void visit(const Shared& s, int32_t p, int32_t q, TapFn&& tap) const {
     const auto bin = moved_bin(*s.roi, *s.offset, p, q);
     const DeformStep<T> step = deform_step(*s.roi, gamma);
-    for_each_tap(bin.y, p, map[0].height, [&](const AxisTap<T>& y) {
-      for_each_tap(bin.x, q, map[0].width, [&](const AxisTap<T>& x) {
+    for_each_merged_tap<T>(bin.y, p, map[0].height, [&](const AxisTap<T>& y) {
+      for_each_merged_tap<T>(bin.x, q, map[0].width, [&](const AxisTap<T>& x) {
         tap(y.pixel, x.pixel, DeformTap<T>{{y, x}, step, offset ? 0 : -1, 1});
       });
     });

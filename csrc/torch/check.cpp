@@ -6,10 +6,10 @@
 namespace roiops {
 namespace {
 
-// 65536 samples are far beyond any use, and keep the work bounded: per bin and axis where they are
-// merged by axis, per bin where they are visited one by one.
-constexpr int64_t kMaxSamples = int64_t{1} << 16;
-constexpr int64_t kMaxSamplesPerAxis = int64_t{1} << 8;
+// Samples per bin and axis: far beyond any use, and the work stays bounded. Those that are not
+// merged by axis are visited one by one.
+constexpr int64_t kMaxMergedRatio = 1024;
+constexpr int64_t kMaxRatio = 256;
 
 constexpr const char* kRois = "[K, 5] (image, x1, y1, x2, y2)";
 constexpr const char* kListHint = " For per-image boxes pass a list of Tensor[L, 4].";
@@ -127,7 +127,7 @@ void check_options(const RoiCall& call, const Rule& rule) {
   if (rule.ratio >= 0) {
     const double ratio = call.options[rule.ratio];
     const bool merged = rule.reduction == Reduction::kMean && call.op != "roi_align_rotated";
-    const int64_t most = merged ? kMaxSamples : kMaxSamplesPerAxis;
+    const int64_t most = merged ? kMaxMergedRatio : kMaxRatio;
     TORCH_CHECK(ratio <= static_cast<double>(most), call.op, ": `sampling_ratio` must be at most ",
         most, ", but got ", as_integer(ratio), ".");
   }
