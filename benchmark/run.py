@@ -33,6 +33,8 @@ from traffic import bandwidth, least_bytes, touched_share
 from verify import reference, verify
 from workloads import PASSES, WORKLOADS, Workload, shrink
 
+import roiops
+
 
 @dataclass
 class Session:
@@ -134,7 +136,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seconds", type=float, default=1.0, help="for the repeats of a row (default: 1)")
     add("--memory", action="store_true", help="measure peak memory on the CPU too (slow)")
     add("--shrink", action="store_true", help="tiny maps: tries the harness, measures nothing")
-    add("--name", help="of the file in benchmark/results (default: the device's name)")
+    add("--name", help="of the result file (default: the device's name)")
+    add("--results", type=Path, default=RESULTS, help="its folder (default: benchmark/results)")
     options = parser.parse_args(arguments)
     if options.device == "cuda":
         if options.threads:
@@ -149,13 +152,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def check_cuda(parser: argparse.ArgumentParser) -> None:
     if not torch.cuda.is_available():
         parser.error("`--device` must be available, but torch sees no CUDA device.")
-    if not torch._C._dispatch_has_kernel_for_dispatch_key("roiops::roi_align", "CUDA"):
+    if roiops.cuda_version is None:
         parser.error("`--device` must have kernels, but roiops was built without CUDA.")
 
 
 def result_file(options: argparse.Namespace) -> Path:
     name = options.name or re.sub(r"\W+", "-", device_name(options.device).lower()).strip("-")
-    return RESULTS / f"{name}.json"
+    return options.results / f"{name}.json"
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ C10_HOST_DEVICE int64_t axis_taps(const Axis& axis, int32_t p, int32_t pixels, A
 // The same, one by one, where there is no room for a list.
 template <typename T, typename Axis, typename TapFn>
 C10_HOST_DEVICE void for_each_merged_tap(const Axis& axis, int32_t p, int32_t pixels, TapFn&& tap) {
-  AxisTap<T> pending[2];  // a later tap can still fall on these
+  AxisTap<T> pending[2] = {};  // a later tap can still fall on these
   int64_t count = 0;
   for_each_tap(axis, p, pixels, [&](const AxisTap<T>& next) {
     if (count == 2 && next.pixel > pending[1].pixel) {

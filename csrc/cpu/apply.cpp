@@ -86,6 +86,14 @@ bool worth_packing(const TapChunk<T>& chunk, const Run& run, const Views<const S
          chunk.tap_count(run.begin, run.end) / maps > run.span.pixels();
 }
 
+// Channels of a piece that reads the features where they lie: all of them, so that a tap's channels
+// are read in one go, unless the RoIs are too few for the threads.
+template <typename T>
+int64_t direct_width(size_t rois, int64_t channels) {
+  constexpr size_t kManyRois = 64;
+  return rois >= kManyRois ? std::max<int64_t>(channels, 1) : 4 * kLanes<T>;
+}
+
 // The largest panel that the pieces need: only the pixels between a run's taps.
 template <typename T>
 std::unique_ptr<T[]> new_panel(const std::vector<Piece>& pieces) {
@@ -130,7 +138,8 @@ void gather_chunk(
       apply.gather(taps_of(chunk, piece, at), map, bin_block(piece, chunk.order[at], out));
     }
   };
-  const std::vector<Piece> singles = pieces_of(direct, in, chunk.bins, kLanes<T>, false);
+  const std::vector<Piece> singles =
+      pieces_of(direct, in, chunk.bins, direct_width<T>(direct.size(), out.channels), false);
   parallel_for(static_cast<int64_t>(singles.size()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       gather_direct(singles[i], map_block(singles[i], in));

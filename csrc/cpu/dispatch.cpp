@@ -1,37 +1,70 @@
-// Chooses the engine of this machine's instruction set. More than one is compiled as soon as
-// CMakeLists.txt adds a second ISA; the choice then stands here and nowhere else.
+// Chooses, once, the engine of this machine's instruction set.
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
 #include "cpu/engine.h"
 #include "cpu/max_engine.h"
+#include "cpu/runtime.h"
 
 namespace roiops::cpu {
 
-namespace generic {
-template <typename S>
-const Engine<S>& engine();
-template <typename S>
-const MaxEngine<S>& max_engine();
-}  // namespace generic
+#define ROIOPS_DECLARE(ISA)         \
+  namespace ISA {                   \
+  template <typename S>             \
+  const Engine<S>& engine();        \
+  template <typename S>             \
+  const MaxEngine<S>& max_engine(); \
+  }
+
+ROIOPS_DECLARE(generic)
+#ifdef ROIOPS_X86_ISAS
+ROIOPS_DECLARE(avx2)
+ROIOPS_DECLARE(avx512)
+#endif
 
 template <typename S>
 const Engine<S>& engine() {
-  return generic::engine<S>();
+  static const Engine<S>& chosen = []() -> const Engine<S>& {
+#ifdef ROIOPS_X86_ISAS
+    switch (isa()) {
+      case Isa::kAvx512:
+        return avx512::engine<S>();
+      case Isa::kAvx2:
+        return avx2::engine<S>();
+      default:
+        break;
+    }
+#endif
+    return generic::engine<S>();
+  }();
+  return chosen;
 }
 
 template <typename S>
 const MaxEngine<S>& max_engine() {
-  return generic::max_engine<S>();
+  static const MaxEngine<S>& chosen = []() -> const MaxEngine<S>& {
+#ifdef ROIOPS_X86_ISAS
+    switch (isa()) {
+      case Isa::kAvx512:
+        return avx512::max_engine<S>();
+      case Isa::kAvx2:
+        return avx2::max_engine<S>();
+      default:
+        break;
+    }
+#endif
+    return generic::max_engine<S>();
+  }();
+  return chosen;
 }
 
-template const Engine<double>& engine<double>();
-template const Engine<float>& engine<float>();
-template const Engine<c10::Half>& engine<c10::Half>();
-template const Engine<c10::BFloat16>& engine<c10::BFloat16>();
-template const MaxEngine<double>& max_engine<double>();
-template const MaxEngine<float>& max_engine<float>();
-template const MaxEngine<c10::Half>& max_engine<c10::Half>();
-template const MaxEngine<c10::BFloat16>& max_engine<c10::BFloat16>();
+#define ROIOPS_INSTANTIATE(S)            \
+  template const Engine<S>& engine<S>(); \
+  template const MaxEngine<S>& max_engine<S>();
+
+ROIOPS_INSTANTIATE(double)
+ROIOPS_INSTANTIATE(float)
+ROIOPS_INSTANTIATE(c10::Half)
+ROIOPS_INSTANTIATE(c10::BFloat16)
 
 }  // namespace roiops::cpu

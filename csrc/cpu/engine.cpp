@@ -1,8 +1,14 @@
 // See NOTE [Engine].
 #include "cpu/engine.h"
 
+#include <utility>
+
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #ifndef ROIOPS_ISA
 #error "compile this file with ROIOPS_ISA=<name of the instruction set>"
@@ -11,43 +17,89 @@
 namespace roiops::cpu::ROIOPS_ISA {
 namespace {
 
+#include "cpu/vec.h"
+// after the vectors
+#include "cpu/panel.h"
+
+// Vectors of a panel's pixel.
+template <typename T>
+constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
+
+// Bins that are staged, pixel by pixel as in a panel, on the way to or from planes.
+constexpr int64_t kStaged = 64;
+
 template <typename T>
 int64_t min_lanes(int64_t lanes) {
   return lanes < kLanes<T> ? lanes : kLanes<T>;
 }
 
-// sum[lane] = sum over taps of weight * in[pixel, lane]. Count is known to the compiler in the
-// common case, a full panel, and the sums then stay in registers.
-template <typename T, typename In>
-void sum_taps(const Tap<T>* begin, const Tap<T>* end, const Block<const In>& in, T* sum) {
-  for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
-    sum[lane] = T(0);
-  }
-  if (in.lane_stride == 1 && in.lanes == kLanes<T>) {
-    for (const Tap<T>* tap = begin; tap != end; ++tap) {
-      const In* const at = in.data + (tap->pixel - in.first_item) * in.item_stride;
-      for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
-        sum[lane] += tap->weight * static_cast<T>(at[lane]);
-      }
-    }
-    return;
-  }
+template <typename S>
+void pack(const Block<const S>& in, int64_t pixels, Accumulator<S>* panel) {
+  in.lane_stride == 1 ? from_rows(in, pixels, panel) : from_planes(in, pixels, panel);
+}
+
+template <typename S>
+void unpack(const Accumulator<S>* panel, int64_t pixels, const Block<S>& out) {
+  out.lane_stride == 1 ? to_rows(panel, pixels, out) : to_planes(panel, pixels, out);
+}
+
+// The sums of kCount vectors of neighbouring lanes stay in registers.
+template <int32_t kCount, typename T, typename In, typename StoreFn>
+void sum_vectors(const Tap<T>* begin, const Tap<T>* end, const In* data, int64_t item_stride,
+    int64_t first_item, StoreFn&& store_sum) {
+  Vector<T> sum[kCount] = {};
   for (const Tap<T>* tap = begin; tap != end; ++tap) {
-    const In* const at = in.data + (tap->pixel - in.first_item) * in.item_stride;
-    for (int64_t lane = 0; lane < in.lanes; ++lane) {
-      sum[lane] += tap->weight * static_cast<T>(at[lane * in.lane_stride]);
+    const In* const at = data + (tap->pixel - first_item) * item_stride;
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < kCount; ++i) {
+      sum[i] += tap->weight * load<T>(at + i * kWidth<T>);
+    }
+  }
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kCount; ++i) {
+    store_sum(i * kWidth<T>, sum[i]);
+  }
+}
+
+// Neighbouring lanes on both sides: as many vectors at a time as registers hold. The last ones
+// overlap.
+template <typename S, typename T = Accumulator<S>>
+void gather_rows(const RoiTaps<T>& roi, const Block<const S>& in, const Block<S>& out) {
+  constexpr int32_t kMany = 8;
+  const auto sum = [&]<int32_t kCount>(int64_t bin, int64_t lane) {
+    S* const to = out.data + bin * out.item_stride + lane;
+    sum_vectors<kCount, T>(roi.taps + roi.start[bin], roi.taps + roi.start[bin + 1],
+        in.data + bin * in.bin_stride + lane, in.item_stride, in.first_item,
+        [&](int64_t i, const Vector<T>& value) { store<T>(to + i, value); });
+  };
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    int64_t lane = 0;
+    for (; lane + kMany * kWidth<T> <= in.lanes; lane += kMany * kWidth<T>) {
+      sum.template operator()<kMany>(bin, lane);
+    }
+    for (; lane + kWidth<T> <= in.lanes; lane += kWidth<T>) {
+      sum.template operator()<1>(bin, lane);
+    }
+    if (lane < in.lanes) {
+      sum.template operator()<1>(bin, in.lanes - kWidth<T>);
     }
   }
 }
 
-template <typename T, typename In, typename Out>
-void gather_block(const RoiTaps<T>& roi, Block<const In> in, const Block<Out>& out) {
+// Any strides, some lanes at a time.
+template <typename S, typename T = Accumulator<S>>
+void gather_strided(const RoiTaps<T>& roi, Block<const S> in, const Block<S>& out) {
   for (int64_t bin = 0; bin < roi.bins; ++bin, in.data += in.bin_stride) {
-    T sum[kLanes<T>];
-    sum_taps(roi.taps + roi.start[bin], roi.taps + roi.start[bin + 1], in, sum);
-    Out* const at = out.data + bin * out.item_stride;
+    T sum[kLanes<T>] = {};
+    for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
+      const S* const at = in.data + (roi.taps[t].pixel - in.first_item) * in.item_stride;
+      for (int64_t lane = 0; lane < in.lanes; ++lane) {
+        sum[lane] += roi.taps[t].weight * static_cast<T>(at[lane * in.lane_stride]);
+      }
+    }
+    S* const at = out.data + bin * out.item_stride;
     for (int64_t lane = 0; lane < out.lanes; ++lane) {
-      at[lane * out.lane_stride] = static_cast<Out>(sum[lane]);
+      at[lane * out.lane_stride] = static_cast<S>(sum[lane]);
     }
   }
 }
@@ -55,35 +107,64 @@ void gather_block(const RoiTaps<T>& roi, Block<const In> in, const Block<Out>& o
 template <typename S>
 void gather(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out) {
   using T = Accumulator<S>;
+  if (in.lane_stride == 1 && out.lane_stride == 1 && in.lanes >= kWidth<T>) {
+    gather_rows(roi, in, out);
+    return;
+  }
   for (int64_t lane = 0; lane < in.lanes; lane += kLanes<T>) {
     const int64_t lanes = min_lanes<T>(in.lanes - lane);
-    gather_block<T, S, S>(roi,
+    gather_strided(roi,
         {in.data + lane * in.lane_stride, in.item_stride, in.lane_stride, lanes, in.bin_stride},
-        {out.data + lane * out.lane_stride, out.item_stride, out.lane_stride, lanes});
+        Block<S>{out.data + lane * out.lane_stride, out.item_stride, out.lane_stride, lanes});
   }
+}
+
+// Block of `count` bins from `first` on.
+template <typename S>
+Block<S> bins_of(const Block<S>& block, int64_t first) {
+  return {
+      block.data + first * block.item_stride, block.item_stride, block.lane_stride, block.lanes};
 }
 
 template <typename S>
 void gather_panel(const RoiTaps<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
     const Block<S>& out) {
   using T = Accumulator<S>;
-  gather_block<T, T, S>(roi, {panel, kLanes<T>, 1, kLanes<T>, 0, first}, out);
+  alignas(64) T staged[kStaged * kLanes<T>];
+  for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
+    const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
+    for (int64_t i = 0; i < count; ++i) {
+      sum_vectors<kPanelVectors<T>, T>(roi.taps + roi.start[bin + i],
+          roi.taps + roi.start[bin + i + 1], panel, kLanes<T>, first,
+          [&](int64_t lane, const Vector<T>& value) {
+            store<T>(staged + i * kLanes<T> + lane, value);
+          });
+    }
+    unpack(staged, count, bins_of(out, bin));
+  }
 }
 
 template <typename S>
 void scatter_panel(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
     Accumulator<S>* panel, int64_t first) {
   using T = Accumulator<S>;
-  T value[kLanes<T>] = {};
-  for (int64_t bin = 0; bin < roi.bins; ++bin) {
-    const S* const at = grad.data + bin * grad.item_stride;
-    for (int64_t lane = 0; lane < grad.lanes; ++lane) {
-      value[lane] = static_cast<T>(at[lane * grad.lane_stride]);
-    }
-    for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-      T* const pixel = panel + (roi.taps[t].pixel - first) * kLanes<T>;
-      for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
-        pixel[lane] += roi.taps[t].weight * value[lane];
+  alignas(64) T staged[kStaged * kLanes<T>];
+  for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
+    const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
+    pack(bins_of(grad, bin), count, staged);
+    for (int64_t i = 0; i < count; ++i) {
+      Vector<T> value[kPanelVectors<T>];
+#pragma GCC unroll 16
+      for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
+        value[v] = load<T>(staged + i * kLanes<T> + v * kWidth<T>);
+      }
+      for (int64_t t = roi.start[bin + i]; t < roi.start[bin + i + 1]; ++t) {
+        T* const pixel = panel + (roi.taps[t].pixel - first) * kLanes<T>;
+#pragma GCC unroll 16
+        for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
+          T* const at = pixel + v * kWidth<T>;
+          store<T>(at, load<T>(at) + roi.taps[t].weight * value[v]);
+        }
       }
     }
   }
@@ -106,22 +187,25 @@ void scatter(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
   }
 }
 
-// Both operands have contiguous channels: one dot product per tap, in kLanes partial sums.
+// The sum over neighbouring lanes, in a fixed order.
 template <typename S, typename T = Accumulator<S>>
 T dot(const S* a, const S* b, int64_t count) {
-  T sum[kLanes<T>] = {};
+  constexpr int32_t kSums = 4;
+  Vector<T> sum[kSums] = {};
   int64_t i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) {
-    for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
-      sum[lane] += static_cast<T>(a[i + lane]) * static_cast<T>(b[i + lane]);
+  for (; i + kSums * kWidth<T> <= count; i += kSums * kWidth<T>) {
+#pragma GCC unroll 4
+    for (int32_t j = 0; j < kSums; ++j) {
+      sum[j] += load<T>(a + i + j * kWidth<T>) * load<T>(b + i + j * kWidth<T>);
     }
   }
   T total = T(0);
   for (; i < count; ++i) {
     total += static_cast<T>(a[i]) * static_cast<T>(b[i]);
   }
-  for (int32_t lane = 0; lane < kLanes<T>; ++lane) {
-    total += sum[lane];
+  const Vector<T> all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  for (int32_t j = 0; j < kWidth<T>; ++j) {
+    total += all[j];
   }
   return total;
 }
@@ -145,33 +229,6 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
       for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
         products[t] += value * static_cast<T>(plane[roi.taps[t].pixel * in.item_stride]);
       }
-    }
-  }
-}
-
-template <typename S>
-void pack(const Block<const S>& in, int64_t pixels, Accumulator<S>* panel) {
-  using T = Accumulator<S>;
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    const S* const at = in.data + pixel * in.item_stride;
-    T* const to = panel + pixel * kLanes<T>;
-    for (int64_t lane = 0; lane < in.lanes; ++lane) {
-      to[lane] = static_cast<T>(at[lane * in.lane_stride]);
-    }
-    for (int64_t lane = in.lanes; lane < kLanes<T>; ++lane) {
-      to[lane] = T(0);
-    }
-  }
-}
-
-template <typename S>
-void unpack(const Accumulator<S>* panel, int64_t pixels, const Block<S>& out) {
-  using T = Accumulator<S>;
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    const T* const from = panel + pixel * kLanes<T>;
-    S* const at = out.data + pixel * out.item_stride;
-    for (int64_t lane = 0; lane < out.lanes; ++lane) {
-      at[lane * out.lane_stride] = static_cast<S>(from[lane]);
     }
   }
 }

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "cpu/engine.h"
-#include "cpu/parallel.h"
+#include "cpu/runtime.h"
 #include "cpu/sample_taps.h"
 
 namespace roiops::cpu {

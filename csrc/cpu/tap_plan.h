@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "cpu/parallel.h"
 #include "cpu/rois.h"
+#include "cpu/runtime.h"
 #include "cpu/types.h"
 
 namespace roiops::cpu {

@@ -53,7 +53,7 @@ double extrapolation_value(const RoiCall& call) {
 }
 
 Tensor mean(const RoiArgs& args) {
-  const Tensor output = prepare_mean(args);
+  const Tensor output = in_huge_pages(prepare_mean(args));
   const Tensor& input = args.inputs[0];
   const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());
   if (output.numel() == 0) {
@@ -69,7 +69,7 @@ Tensor mean(const RoiArgs& args) {
 // The derivative of the output when each box, and its extra parameters, move along the tangents.
 Tensor mean_jvp_boxes(
     const RoiArgs& args, const Tensor& boxes_tangent, const Tensor& extra_tangent) {
-  const Tensor output = prepare_mean_jvp_boxes(args, boxes_tangent, extra_tangent);
+  const Tensor output = in_huge_pages(prepare_mean_jvp_boxes(args, boxes_tangent, extra_tangent));
   const Tensor& input = args.inputs[0];
   const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());
   if (output.numel() == 0) {
@@ -95,7 +95,7 @@ Tensor mean_jvp_boxes(
 }
 
 Tensor mean_backward(const Tensor& grad, const RoiArgs& args, SymIntArrayRef input_size) {
-  const Tensor result = prepare_mean_backward(grad, args, input_size);
+  const Tensor result = in_huge_pages(prepare_mean_backward(grad, args, input_size));
   const Boxes boxes = read_boxes(args, result.size(0), grad.scalar_type());
   result.zero_();
   if (grad.numel() == 0 || result.numel() == 0) {

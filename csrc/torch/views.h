@@ -5,6 +5,7 @@
 
 #include "core/separable.h"
 #include "core/view.h"
+#include "cpu/pages.h"
 #include "torch/mean_op.h"
 
 namespace roiops {
@@ -38,6 +39,12 @@ View<const S> read(const Tensor& t) {
 template <typename S>
 View<S> write(const Tensor& t) {
   return view_of(t, t.mutable_data_ptr<S>());
+}
+
+// For memory that is about to be written for the first time, on the CPU.
+inline const Tensor& in_huge_pages(const Tensor& t) {
+  cpu::advise_huge_pages(t.mutable_data_ptr(), static_cast<int64_t>(t.nbytes()));
+  return t;
 }
 
 inline MapSize map_size(const Tensor& map) {

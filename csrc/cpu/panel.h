@@ -1,0 +1,97 @@
+// Between panels, [items, kLanes], and the memory of features and results, in which either the
+// items of a lane or the lanes of an item are neighbours. Included as vec.h is.
+
+// [items, kLanes] -> item-contiguous lanes. Items are neighbours in memory: in vectors by blocks of
+// kWidth x kWidth, the last of which overlaps; else, or if they are few, one by one.
+template <typename T, typename S>
+void to_planes(const T* panel, int64_t items, const Block<S>& out) {
+  if (out.item_stride != 1 || items < kWidth<T>) {
+    for (int64_t lane = 0; lane < out.lanes; ++lane) {
+      for (int64_t item = 0; item < items; ++item) {
+        out.data[lane * out.lane_stride + item * out.item_stride] =
+            static_cast<S>(panel[item * kLanes<T> + lane]);
+      }
+    }
+    return;
+  }
+  for (int64_t next = 0; next < items; next += kWidth<T>) {
+    const int64_t item = next + kWidth<T> <= items ? next : items - kWidth<T>;
+    for (int64_t lane = 0; lane < out.lanes; lane += kWidth<T>) {
+      Vector<T> rows[kWidth<T>];
+#pragma GCC unroll 16
+      for (int32_t i = 0; i < kWidth<T>; ++i) {
+        rows[i] = load<T>(panel + (item + i) * kLanes<T> + lane);
+      }
+      transpose<T>(rows);
+      S* const to = out.data + lane * out.lane_stride + item;
+#pragma GCC unroll 16
+      for (int32_t i = 0; i < kWidth<T>; ++i) {
+        if (lane + i < out.lanes) {
+          store<T>(to + i * out.lane_stride, rows[i]);
+        }
+      }
+    }
+  }
+}
+
+// The reverse; lanes that do not exist are zero.
+template <typename T, typename S>
+void from_planes(const Block<const S>& in, int64_t items, T* panel) {
+  if (in.item_stride != 1 || items < kWidth<T>) {
+    for (int64_t item = 0; item < items; ++item) {
+      for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
+        panel[item * kLanes<T> + lane] =
+            lane < in.lanes ? static_cast<T>(in.data[lane * in.lane_stride + item * in.item_stride])
+                            : T(0);
+      }
+    }
+    return;
+  }
+  for (int64_t next = 0; next < items; next += kWidth<T>) {
+    const int64_t item = next + kWidth<T> <= items ? next : items - kWidth<T>;
+    for (int64_t lane = 0; lane < kLanes<T>; lane += kWidth<T>) {
+      Vector<T> rows[kWidth<T>];
+      const S* const from = in.data + lane * in.lane_stride + item;
+#pragma GCC unroll 16
+      for (int32_t i = 0; i < kWidth<T>; ++i) {
+        rows[i] = lane + i < in.lanes ? load<T>(from + i * in.lane_stride) : Vector<T>{};
+      }
+      transpose<T>(rows);
+#pragma GCC unroll 16
+      for (int32_t i = 0; i < kWidth<T>; ++i) {
+        store<T>(panel + (item + i) * kLanes<T> + lane, rows[i]);
+      }
+    }
+  }
+}
+
+// The same where lanes are neighbours in memory.
+template <typename T, typename S>
+void to_rows(const T* panel, int64_t items, const Block<S>& out) {
+  for (int64_t item = 0; item < items; ++item) {
+    const T* const from = panel + item * kLanes<T>;
+    S* const at = out.data + item * out.item_stride;
+    int64_t lane = 0;
+    for (; lane + kWidth<T> <= out.lanes; lane += kWidth<T>) {
+      store<T>(at + lane, load<T>(from + lane));
+    }
+    for (; lane < out.lanes; ++lane) {
+      at[lane] = static_cast<S>(from[lane]);
+    }
+  }
+}
+
+template <typename T, typename S>
+void from_rows(const Block<const S>& in, int64_t items, T* panel) {
+  for (int64_t item = 0; item < items; ++item) {
+    const S* const at = in.data + item * in.item_stride;
+    T* const to = panel + item * kLanes<T>;
+    int64_t lane = 0;
+    for (; lane + kWidth<T> <= in.lanes; lane += kWidth<T>) {
+      store<T>(to + lane, load<T>(at + lane));
+    }
+    for (; lane < kLanes<T>; ++lane) {
+      to[lane] = lane < in.lanes ? static_cast<T>(at[lane]) : T(0);
+    }
+  }
+}

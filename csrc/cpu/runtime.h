@@ -1,0 +1,18 @@
+// What the CPU engine asks of PyTorch (csrc/torch/runtime.cpp).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace roiops::cpu {
+
+// Calls body(begin, end) on disjoint ranges that cover [0, count), on PyTorch's threads. Which
+// thread gets what must not show in any result.
+void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body);
+
+// The instruction set that PyTorch's own kernels use; ATEN_CPU_CAPABILITY=default, avx2 or avx512
+// forces one.
+enum class Isa { kDefault, kAvx2, kAvx512 };
+Isa isa();
+
+}  // namespace roiops::cpu
