@@ -20,7 +20,7 @@ def to_size(op: str, name: str, size: BroadcastingList2[int]) -> tuple[int, int]
 
 
 def check_size(op: str, name: str, pair: Any, size: Any) -> None:
-    if len(pair) != 2 or not all(isinstance(s, (int, torch.SymInt)) for s in pair):
+    if len(pair) != 2 or not all(hasattr(s, "__index__") for s in pair):
         raise TypeError(
             f"{op}: `{name}` must be an integer or two integers (height, width), but got {size!r}."
         )
@@ -33,15 +33,24 @@ def check_tensors(op: str, **tensors: Any) -> None:
             raise TypeError(f"{op}: `{name}` must be a Tensor, but got {type(tensor).__name__}.")
 
 
+def type_of(value: Any) -> str:
+    """In words, for an error: also of what a list holds."""
+    if not isinstance(value, (list, tuple)):
+        return type(value).__name__
+    return f"a list of {', '.join(sorted({type(v).__name__ for v in value}))}"
+
+
+def check_maps(op: str, name: str, maps: Any) -> None:
+    if not isinstance(maps, (list, tuple)) or not all(isinstance(m, Tensor) for m in maps):
+        raise TypeError(f"{op}: `{name}` must be a list of Tensor, but got {type_of(maps)}.")
+    if len(maps) == 0:
+        raise RuntimeError(f"{op}: `{name}` must have a map, but got none.")
+
+
 def check_box_list(op: str, boxes: Any) -> None:
-    kinds = [type(box).__name__ for box in boxes] if isinstance(boxes, (list, tuple)) else None
-    if kinds is None or not all(isinstance(box, Tensor) for box in boxes):
-        got = (
-            type(boxes).__name__ if kinds is None else f"a list of {', '.join(sorted(set(kinds)))}"
-        )
-        raise TypeError(
-            f"{op}: `boxes` must be a Tensor[K, 5] or a list of Tensor[L, 4], but got {got}."
-        )
+    if not isinstance(boxes, (list, tuple)) or not all(isinstance(b, Tensor) for b in boxes):
+        rule = "must be a Tensor[K, 5] or a list of Tensor[L, 4]"
+        raise TypeError(f"{op}: `boxes` {rule}, but got {type_of(boxes)}.")
     if len({box.device for box in boxes}) > 1:
         devices = ", ".join(str(box.device) for box in boxes)
         raise RuntimeError(f"{op}: `boxes` must be on one device, but got {devices}.")
@@ -68,6 +77,12 @@ def to_rois(op: str, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
     if len(rois) == 0:
         return torch.zeros([0, 5], dtype=torch.float32, device=input.device)
     return torch.cat(rois, dim=0)
+
+
+def flat(*arguments: Any) -> tuple[Any, ...]:
+    """The arguments, and the elements of those that are lists."""
+    each = [a if isinstance(a, (list, tuple)) else [a] for a in arguments]
+    return tuple(element for elements in each for element in elements)
 
 
 def as_one_call(function: Any, tensors: tuple[Any, ...], *args: Any) -> Tensor:

@@ -236,4 +236,5 @@ class MultiScaleRoIAlign(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return _repr(self, "output_size", "spatial_scales", "sampling_ratio", "aligned")
+        names = ("output_size", "spatial_scales", "sampling_ratio", "aligned")
+        return _repr(self, *names, "canonical_scale", "canonical_level")

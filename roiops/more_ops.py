@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.jit.annotations import BroadcastingList2
 from torch.overrides import has_torch_function, has_torch_function_variadic
 
-from roiops._boxes import as_one_call, check_tensors, to_rois, to_size
+from roiops._boxes import as_one_call, check_maps, check_tensors, flat, to_rois, to_size
 
 
 def crop_and_resize(
@@ -157,6 +157,8 @@ def deform_roi_pool(
             sampling_ratio,
             gamma,
         )
+    if not torch.jit.is_scripting() and offset is not None:
+        check_tensors("deform_roi_pool", offset=offset)
     height, width = to_size("deform_roi_pool", "output_size", output_size)
     rois = to_rois("deform_roi_pool", input, boxes)
     output: Tensor = torch.ops.roiops.deform_roi_pool(
@@ -200,22 +202,22 @@ def multiscale_roi_align(
     Gradients: to every map, of any order; to ``boxes``, of first order, with the level held
     constant. Border, empty input, determinism and errors are those of :func:`roi_align`.
     """
-    if has_torch_function(features) or has_torch_function_variadic(boxes):
-        return as_one_call(
-            multiscale_roi_align,
-            (*features, boxes),
-            features,
-            boxes,
-            output_size,
-            spatial_scales,
-            sampling_ratio,
-            aligned,
-            canonical_scale,
-            canonical_level,
-        )
+    if not torch.jit.is_scripting():
+        if has_torch_function(flat(features, boxes)):
+            return as_one_call(
+                multiscale_roi_align,
+                flat(features, boxes),
+                features,
+                boxes,
+                output_size,
+                spatial_scales,
+                sampling_ratio,
+                aligned,
+                canonical_scale,
+                canonical_level,
+            )
+        check_maps("multiscale_roi_align", "features", features)
     height, width = to_size("multiscale_roi_align", "output_size", output_size)
-    if len(features) == 0:
-        raise RuntimeError("multiscale_roi_align: `features` must have a map, but got none.")
     rois = to_rois("multiscale_roi_align", features[0], boxes)
     output: Tensor = torch.ops.roiops.multiscale_roi_align(
         features,

@@ -86,6 +86,11 @@ class Op:
         return not self.has_indices
 
     @property
+    def boxes_name(self) -> str:
+        """In Python and in errors."""
+        return "rois" if self.columns == 5 else "boxes"
+
+    @property
     def most_samples(self) -> int:
         """Per bin and axis; samples that are not merged by axis are visited one by one."""
         return 256 if self.takes_maximum or self.columns == 5 else 1024

@@ -42,7 +42,7 @@ def bad_maps(op: Op) -> Iterator[tuple[str, Case, str]]:
         rule = "`spatial_scales` must have one element per level (2), but got 3."
         yield "too_few_maps", few, rule
         mixed = replace(case, maps=(*case.maps[:2], case.maps[2].double()))
-        rule = f"{name} must have one dtype and device, but got float on cpu and double on cpu."
+        rule = f"{name} must have one dtype and device, but got float32 on cpu and float64 on cpu."
         yield "two_dtypes", mixed, rule
         uneven = replace(case, maps=(*case.maps[:2], torch.zeros(2, 3, 4, 4)))
         rule = f"{name} must have the same images and channels at every level, but got "
@@ -52,9 +52,15 @@ def bad_maps(op: Op) -> Iterator[tuple[str, Case, str]]:
 def bad_boxes(op: Op) -> Iterator[tuple[str, Case, str]]:
     case, columns = good_case(op), op.columns + op.has_image_column
     for shape in ((3, columns - 1), (columns,), (2, 3, columns)):
-        sentence = f"`boxes` must have shape {op.box_columns}, but got {list(shape)}.{op.hint}"
+        sentence = (
+            f"`{op.boxes_name}` must have shape {op.box_columns}, but got {list(shape)}.{op.hint}"
+        )
         yield f"boxes_{len(shape)}d", replace(case, boxes=torch.zeros(shape)), sentence
-    yield "boxes_dtype", replace(case, boxes=case.boxes.long()), f"`boxes` {FLOATS}, but got int64."
+    yield (
+        "boxes_dtype",
+        replace(case, boxes=case.boxes.long()),
+        f"`{op.boxes_name}` {FLOATS}, but got int64.",
+    )
     if op.has_indices:
         rule = "`box_indices` must be int32 or int64, but got float32."
         yield "indices_dtype", replace(case, extra=case.extra.float()), rule
@@ -79,7 +85,7 @@ def bad_options(op: Op) -> Iterator[tuple[str, Case, str]]:
     scale = "spatial_scales" if op.pyramid else "spatial_scale"
     if scale in op.option_names:
         for value in (0.0, -0.25, float("inf"), float("nan"), 1e39):
-            sentence = f"`{scale}` must be positive and finite, but got {value:g}."
+            sentence = f"`{scale}` must be positive and finite in float32, but got {value:g}."
             yield f"scale_{value}", case.with_options(spatial_scale=value), sentence
     for size in ((0, 7), (7, -3)):
         wrong = replace(case, options=Options(size, offset=False))
@@ -91,7 +97,7 @@ def bad_options(op: Op) -> Iterator[tuple[str, Case, str]]:
             sentence = f"`sampling_ratio` must be at most {op.most_samples}, but got {ratio}."
             yield f"ratio_{ratio}", case.with_options(sampling_ratio=ratio), sentence
     if op.has_offset:
-        rule = "`gamma` must be finite, but got nan."
+        rule = "`gamma` must be finite in float32, but got nan."
         yield "gamma", case.with_options(gamma=float("nan")), rule
     if op.has_indices:
         rule = '`method` must be "bilinear" or "nearest", but got "cubic".'
@@ -168,7 +174,7 @@ def test_device_of_each_tensor(op: Op) -> None:
             assert message_of(other) == f"{op.name}: {expected}"
             continue
         other = replace(moved(case, here), boxes=case.boxes.to(there))
-        rule = f"`boxes` must be on the device of `{op.input_name}` ({here}), but got {there}."
+        rule = f"`{op.boxes_name}` must be on the device of `{op.input_name}` ({here}), but got {there}."
         assert message_of(other) == f"{op.name}: {rule}"
 
 
@@ -198,7 +204,7 @@ def test_image_out_of_range(op: Op, images, end) -> None:
     private_calls = case.private_calls()
     numbers = case.extra if op.has_indices else case.boxes[:, 0]
     numbers.copy_(torch.tensor(images))  # also for the private calls
-    name = "box_indices" if op.has_indices else "boxes"
+    name = "box_indices" if op.has_indices else op.boxes_name
     expected = f"{op.name}: `{name}` must name images in {end}"
     assert index_message(case) == expected
     for overload, args in private_calls:

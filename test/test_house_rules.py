@@ -42,18 +42,27 @@ def test_core_includes_only_std_and_itself():
 
 
 def test_coordinates_are_rounded_only_in_core():
-    assert matches(r"\b(floor|ceil|round|lround)\(", sources("cpu", "torch", "roiops")) == []
+    folders = sources("cpu", "cuda", "torch", "roiops")
+    assert matches(r"\b(floor|ceil|round|lround)\(", folders) == []
 
 
-def test_the_cpu_engine_knows_no_aten():
-    assert matches(r"#include <(ATen|torch)/", sources("cpu", "core")) == []
+def test_the_engines_know_no_aten():
+    assert matches(r"#include <(ATen|torch)/", sources("cpu", "cuda", "core")) == []
+
+
+def test_kernels_are_launched_and_threads_named_in_one_place():
+    launches = matches(r"<<<|threadIdx|__syncthreads|atomic[A-Z]|__global__", sources("cuda"))
+    assert {line.split(":")[0] for line in launches} == {
+        "csrc/cuda/context.h",
+        "csrc/cuda/launch.cuh",
+    }
 
 
 def test_no_python_and_no_autograd_shortcut_in_the_library():
     assert (
         matches(
             r"torch/extension\.h|torch/torch\.h|torch::autograd::Function",
-            sources("torch", "cpu", "core", "roiops"),
+            sources("torch", "cpu", "cuda", "core", "roiops"),
         )
         == []
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -50,6 +51,55 @@ def test_too_many_pixels_are_an_error(kernel):
         torch.ops.roiops.roi_align(x, torch.ones(0, 5, device=kernel), 1.0, 7, 7)
 
 
+@pytest.mark.parametrize("kernel", ["cpu", "meta"])
+@pytest.mark.parametrize("size", [(1, 2**24 + 4), (2**24 + 4, 1)], ids=str)
+def test_a_side_that_float_cannot_count_is_an_error(kernel, size):
+    """Its last pixels rounded to the one past the end: reads and writes of the next image."""
+    x = torch.ones(1, device=kernel).expand(2, 1, *size)
+    message = r"prroi_pool: `input` must be at most 16777216 pixels high and wide, but got "
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.roiops.prroi_pool(x, torch.ones(1, 5, device=kernel), 1.0, 1, 1)
+
+
+@pytest.mark.parametrize("op", ["roi_pool", "prroi_pool", "roi_align"])
+def test_the_last_pixels_of_the_longest_side(op):
+    side = 2**24
+    x = torch.zeros(2, 1, 1, side)
+    x[0, 0, 0, -2:], x[1] = 3, 1000
+    rois = torch.tensor([[0, side - 2.0, 0, side, 1]])
+    out = getattr(roiops, op)(x.requires_grad_(), rois, (1, 1))
+    assert 0 < out.item() <= 3
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert gradient[0].any() and not gradient[1].any()
+
+
+def test_a_level_of_a_pyramid_is_an_integer():
+    x, boxes = torch.ones(1, 1, 4, 4), torch.ones(1, 5)
+    for level in (0.5, float("nan"), -2.0, 2.0):
+        options = [2.0, 0.0, 224.0, 4.0, level, 1.0, 0.5]
+        with pytest.raises(RuntimeError, match="multiscale_roi_align: `spatial_scales` must have"):
+            torch.ops.roiops._mean(x, boxes, None, [1, 1], "multiscale_roi_align", options)
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "meta"])
+def test_too_many_levels_are_an_error(kernel):
+    maps = [torch.ones(1, 1, 4, 4, device=kernel)] * 17
+    message = "multiscale_roi_align: `features` must have at most 16 maps, but got 17"
+    with pytest.raises(RuntimeError, match=message):
+        roiops.multiscale_roi_align(maps, torch.ones(1, 5, device=kernel), 1, [1.0] * 17)
+
+
+def test_an_integer_image_is_converted_once():
+    image = torch.ones(1, 1, 4, 4, dtype=torch.uint8)
+    boxes, indices = torch.rand(1, 4, requires_grad=True), torch.zeros(1, dtype=torch.int64)
+    with torch.profiler.profile() as profile:
+        roiops.crop_and_resize(image, boxes, indices, 2)
+    sizes = [e.key for e in profile.events() if e.key == "aten::_to_copy"]
+    with torch.profiler.profile() as profile:
+        roiops.crop_and_resize(image.float(), boxes, indices, 2)
+    assert len(sizes) <= 1 + len([e for e in profile.events() if e.key == "aten::_to_copy"])
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_export_of_a_number_of_images_that_only_the_data_know(layout):
     class Pick(torch.nn.Module):
@@ -89,6 +139,54 @@ def test_vmap_of_no_entries():
     assert out.shape == (0, 2, 3, 3, 3)
 
 
+FEATURES = [torch.ones(1, 1, 9, 9)]
+
+
+@pytest.mark.parametrize(
+    "features, got",
+    [
+        (FEATURES[0], "Tensor"),
+        ({"0": FEATURES[0]}, "dict"),
+        ([*FEATURES, None], "a list of NoneType, Tensor"),
+        (None, "NoneType"),
+        ((f for f in FEATURES), "generator"),
+        ([f.numpy() for f in FEATURES], "a list of ndarray"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_features_that_are_no_list_of_tensors(features, got):
+    rule = f"multiscale_roi_align: `features` must be a list of Tensor, but got {got}."
+    with pytest.raises(TypeError, match=re.escape(rule)):
+        roiops.multiscale_roi_align(features, torch.zeros(1, 5), 7, [0.25])
+
+
+def test_an_offset_that_is_no_tensor():
+    rule = "deform_roi_pool: `offset` must be a Tensor, but got list."
+    with pytest.raises(TypeError, match=re.escape(rule)):
+        roiops.deform_roi_pool(FEATURES[0], torch.zeros(1, 5), [0.0], 7)
+
+
+def test_sizes_may_be_numpy_integers():
+    numpy = pytest.importorskip("numpy")
+    for size in (numpy.int64(3), (numpy.int32(3), 3)):
+        assert roiops.roi_align(FEATURES[0], torch.zeros(1, 5), size).shape == (1, 1, 3, 3)
+
+
+def test_symbolic_trace_of_a_pyramid():
+    module = roiops.MultiScaleRoIAlign(3, [1.0])
+    traced = torch.fx.symbolic_trace(module)
+    inputs = (FEATURES, torch.tensor([[0, 1.0, 1, 6, 6]]))
+    torch.testing.assert_close(traced(*inputs), module(*inputs), rtol=0, atol=0)
+
+
+def test_the_second_derivative_by_offsets_names_them():
+    x, offset = FEATURES[0].clone().requires_grad_(), torch.zeros(1, 2, 2, 2, requires_grad=True)
+    out = roiops.deform_roi_pool(x, torch.tensor([[0, 1.0, 1, 6, 6]]), offset, 2)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="derivatives by `boxes` and `offset` are not"):
+        torch.autograd.grad(gradient.sum(), offset)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -109,7 +207,8 @@ def test_wrong_types_are_named(arguments, message):
 
 def test_a_scale_beyond_the_geometry_is_an_error():
     with pytest.raises(
-        RuntimeError, match=r"`spatial_scale` must be positive and finite, but got 1e\+39"
+        RuntimeError,
+        match=r"`spatial_scale` must be positive and finite in float32, but got 1e\+39",
     ):
         roiops.roi_align(torch.rand(1, 2, 9, 8), torch.zeros(1, 5), 7, 1e39)
 
@@ -122,7 +221,7 @@ def test_a_source_distribution_holds_what_the_build_needs(tmp_path):
         names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
     tracked = [
         str(p.relative_to(ROOT))
-        for folder, endings in (("csrc", "*.cpp"), ("csrc", "*.h"), ("cmake", "*"))
+        for folder, endings in (("csrc", "*.*"), ("cmake", "*"))
         for p in (ROOT / folder).rglob(endings)
     ]
     assert {"CMakeLists.txt", "setup.py", "version.txt", "pyproject.toml", *tracked} <= names

@@ -46,12 +46,24 @@ C10_HOST_DEVICE int64_t merge_tap(AxisTap<T>* taps, int64_t count, const AxisTap
   return count + 1;
 }
 
-// Calls tap(AxisTap) for both pixels of every sample of bin p, unmerged; pixels never fall by more
-// than one from call to call.
+// Pixels of an axis; none unless first < end.
+struct AxisReach {
+  int32_t first, end;
+
+  C10_HOST_DEVICE bool contains(int32_t pixel) const {
+    return pixel >= first && pixel < end;
+  }
+  C10_HOST_DEVICE bool meets(const AxisReach& other) const {
+    return first < end && first < other.end && other.first < end;
+  }
+};
+
+// Calls tap(AxisTap) for both pixels of every sample of bin p that may lie between two positions,
+// unmerged; pixels never fall by more than one from call to call.
 template <typename T, typename TapFn>
-C10_HOST_DEVICE void for_each_tap(
-    const SampleAxis<T>& axis, int32_t p, int32_t pixels, TapFn&& tap) {
-  const SampleRange<T> range = accepted_samples(axis, p, pixels);
+C10_HOST_DEVICE void for_each_tap_between(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels, T low, T high, TapFn&& tap) {
+  const SampleRange<T> range = samples_between(axis, p, pixels, low, high);
   for (int64_t i = 0; i < range.count; ++i) {
     // Reversed boxes walk down the axis; take their samples from the far end.
     const T sample = range.first + T(axis.bin < T(0) ? range.count - 1 - i : i);
@@ -65,6 +77,25 @@ C10_HOST_DEVICE void for_each_tap(
   }
 }
 
+template <typename T, typename TapFn>
+C10_HOST_DEVICE void for_each_tap(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels, TapFn&& tap) {
+  for_each_tap_between(axis, p, pixels, T(-1), T(pixels), tap);
+}
+
+// As above, for taps of some pixels alone: it may leave out the others, and does not visit samples
+// that are far from them. Operators without a sampling grid list few others anyway.
+template <typename T, typename TapFn>
+C10_HOST_DEVICE void for_each_tap_near(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels, const AxisReach& wanted, TapFn&& tap) {
+  for_each_tap_between(axis, p, pixels, T(wanted.first) - T(1), T(wanted.end), tap);
+}
+template <typename Axis, typename TapFn>
+C10_HOST_DEVICE void for_each_tap_near(
+    const Axis& axis, int32_t p, int32_t pixels, const AxisReach&, TapFn&& tap) {
+  for_each_tap(axis, p, pixels, tap);
+}
+
 // Writes the taps of bin p in rising order of pixels and returns how many; `taps` has room for
 // max_axis_taps. An axis is any type with these two functions.
 template <typename Axis, typename T>
@@ -75,12 +106,13 @@ C10_HOST_DEVICE int64_t axis_taps(const Axis& axis, int32_t p, int32_t pixels, A
   return count;
 }
 
-// The same, one by one, where there is no room for a list.
+// The same near some pixels, one by one, where there is no room for a list.
 template <typename T, typename Axis, typename TapFn>
-C10_HOST_DEVICE void for_each_merged_tap(const Axis& axis, int32_t p, int32_t pixels, TapFn&& tap) {
+C10_HOST_DEVICE void for_each_merged_tap(
+    const Axis& axis, int32_t p, int32_t pixels, const AxisReach& wanted, TapFn&& tap) {
   AxisTap<T> pending[2] = {};  // a later tap can still fall on these
   int64_t count = 0;
-  for_each_tap(axis, p, pixels, [&](const AxisTap<T>& next) {
+  for_each_tap_near(axis, p, pixels, wanted, [&](const AxisTap<T>& next) {
     if (count == 2 && next.pixel > pending[1].pixel) {
       tap(pending[0]);
       pending[0] = pending[1];

@@ -8,6 +8,8 @@
 
 namespace roiops {
 
+inline constexpr int32_t kMaxLevels = 16;
+
 template <typename T>
 struct LevelRule {
   T canonical_scale;  // size of a box, in image coordinates, that belongs to ...

@@ -6,14 +6,6 @@
 
 namespace roiops {
 
-struct AxisReach {
-  int32_t first, end;  // empty unless first < end
-
-  C10_HOST_DEVICE bool meets(const AxisReach& other) const {
-    return first < end && first < other.end && other.first < end;
-  }
-};
-
 // The pixels around the positions between two ends, which may be reversed. Positions are rounded,
 // so their ends are moved by what that can change, and by one pixel.
 template <typename T>
@@ -52,20 +44,6 @@ C10_HOST_DEVICE AxisReach reach_of(const IntegralAxis<T>& axis, int32_t pixels) 
   return axis.bin > T(0) ? reach_between(axis.low(0), axis.low(axis.bins), pixels)
                          : AxisReach{0, 0};
 }
-
-struct MapReach {
-  AxisReach y, x;
-
-  C10_HOST_DEVICE bool empty() const {
-    return y.first >= y.end || x.first >= x.end;
-  }
-  C10_HOST_DEVICE bool contains(int32_t row, int32_t column) const {
-    return row >= y.first && row < y.end && column >= x.first && column < x.end;
-  }
-  C10_HOST_DEVICE bool meets(const MapReach& other) const {
-    return y.meets(other.y) && x.meets(other.x);
-  }
-};
 
 // The same for one bin.
 template <typename T>

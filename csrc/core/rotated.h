@@ -36,12 +36,12 @@ struct RotatedRoi {
     return {yy * cosine - xx * sine + cy, yy * sine + xx * cosine + cx, t, u};
   }
 
-  // Rows i of samples that can touch the map: its corners, seen from the box.
-  C10_HOST_DEVICE SampleRange<T> rows(int32_t p, MapSize map) const {
+  // Rows i of samples that can touch some pixels: their corners, seen from the box.
+  C10_HOST_DEVICE SampleRange<T> rows(int32_t p, const MapReach& pixels) const {
     T low = T(0), high = T(0);
     for (int corner = 0; corner < 4; ++corner) {
-      const T y = (corner & 1 ? T(map.height) : T(-1)) - cy;
-      const T x = (corner & 2 ? T(map.width) : T(-1)) - cx;
+      const T y = T(corner & 1 ? pixels.y.end : pixels.y.first - 1) - cy;
+      const T x = T(corner & 2 ? pixels.x.end : pixels.x.first - 1) - cx;
       const T yy = y * cosine + x * sine;
       low = corner == 0 || yy < low ? yy : low;
       high = corner == 0 || yy > high ? yy : high;
@@ -50,12 +50,14 @@ struct RotatedRoi {
     return clip_samples(T(p) * bin - height / T(2), bin / grid_y, grid_y, low, high);
   }
 
-  // Samples j of row i that can touch the map: a line through a rectangle.
-  C10_HOST_DEVICE SampleRange<T> columns(int32_t p, int32_t q, T i, MapSize map) const {
+  // Samples j of row i that can touch them: a line through a rectangle.
+  C10_HOST_DEVICE SampleRange<T> columns(int32_t p, int32_t q, T i, const MapReach& pixels) const {
     const RotatedSample<T> start = sample(p, q, i, T(-0.5));
     const T step = width / T(bins.width) / grid_x;
-    const SampleRange<T> a = clip_samples(start.y, -step * sine, grid_x, T(-1), T(map.height));
-    const SampleRange<T> b = clip_samples(start.x, step * cosine, grid_x, T(-1), T(map.width));
+    const SampleRange<T> a =
+        clip_samples(start.y, -step * sine, grid_x, T(pixels.y.first - 1), T(pixels.y.end));
+    const SampleRange<T> b =
+        clip_samples(start.x, step * cosine, grid_x, T(pixels.x.first - 1), T(pixels.x.end));
     const T first = a.first > b.first ? a.first : b.first;
     const T a_end = a.first + T(a.count), b_end = b.first + T(b.count);
     const T count = (a_end < b_end ? a_end : b_end) - first;

@@ -130,14 +130,21 @@ C10_HOST_DEVICE SampleRange<T> clip_samples(T base, T step, T count, T low, T hi
   return {first, left >= T(1) ? static_cast<int64_t>(left) : 0};
 }
 
+// The samples of bin p that may lie between two positions of the map.
+template <typename T>
+C10_HOST_DEVICE SampleRange<T> samples_between(
+    const SampleAxis<T>& axis, int32_t p, int32_t pixels, T low, T high) {
+  const T count = pixels > 0 ? axis.grid : T(0);
+  return clip_samples(axis.start + T(p) * axis.bin, axis.bin / axis.grid, count, low, high);
+}
+
 // The samples of bin p that can touch the map: an interval, because positions are affine in the
 // sample index. Adaptive spacing exceeds half a pixel unless one sample covers the bin, so their
 // number is O(pixels) for any box; with a fixed ratio it is at most the ratio.
 template <typename T>
 C10_HOST_DEVICE SampleRange<T> accepted_samples(
     const SampleAxis<T>& axis, int32_t p, int32_t pixels) {
-  const T count = pixels > 0 ? axis.grid : T(0);
-  return clip_samples(axis.start + T(p) * axis.bin, axis.bin / axis.grid, count, T(-1), T(pixels));
+  return samples_between(axis, p, pixels, T(-1), T(pixels));
 }
 
 }  // namespace roiops

@@ -13,6 +13,25 @@ struct MapSize {
   int32_t height, width;
 };
 
+// Some pixels of a map.
+struct MapReach {
+  AxisReach y, x;
+
+  C10_HOST_DEVICE bool empty() const {
+    return y.first >= y.end || x.first >= x.end;
+  }
+  C10_HOST_DEVICE bool contains(int32_t row, int32_t column) const {
+    return y.contains(row) && x.contains(column);
+  }
+  C10_HOST_DEVICE bool meets(const MapReach& other) const {
+    return y.meets(other.y) && x.meets(other.x);
+  }
+};
+
+C10_HOST_DEVICE inline MapReach whole(MapSize map) {
+  return {{0, map.height}, {0, map.width}};
+}
+
 // A tap and its derivative by the box (x1, y1, x2, y2), as the product of its two axes.
 template <typename T>
 struct SeparableTap {

@@ -40,9 +40,11 @@ struct View {
   int64_t items;
   int64_t bin_stride = 0;
 
+  C10_HOST_DEVICE S* at(int64_t outer, int64_t channel, int64_t item) const {
+    return data + outer * outer_stride + channel * channel_stride + item * item_stride;
+  }
   C10_HOST_DEVICE Block<S> block(int64_t outer, int64_t channel, int64_t lanes) const {
-    return {data + outer * outer_stride + channel * channel_stride, item_stride, channel_stride,
-        lanes, bin_stride};
+    return {at(outer, channel, 0), item_stride, channel_stride, lanes, bin_stride};
   }
 };
 

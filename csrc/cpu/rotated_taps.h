@@ -50,10 +50,10 @@ class RotatedTaps {
   void for_each_row(RowFn&& row, EndFn&& end_bin) const {
     for (int32_t p = 0; p < options_.bins.height; ++p) {
       for (int32_t q = 0; q < options_.bins.width; ++q) {
-        const SampleRange<T> rows = roi_.rows(p, map_);
+        const SampleRange<T> rows = roi_.rows(p, whole(map_));
         for (int64_t i = 0; i < rows.count; ++i) {
           const T at = rows.first + T(i);
-          row(p, q, at, roi_.columns(p, q, at, map_));
+          row(p, q, at, roi_.columns(p, q, at, whole(map_)));
         }
         end_bin();
       }

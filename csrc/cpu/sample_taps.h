@@ -1,11 +1,10 @@
 // The samples of one RoI at a time, for operators that take their maximum.
 #pragma once
 
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "core/axis_samples.h"
+#include "core/winner.h"
 #include "cpu/max_engine.h"
 #include "cpu/separable_taps.h"
 
@@ -17,7 +16,7 @@ class SampleTaps {
   using T = typename Geometry::Scalar;
   static constexpr int kBoxColumns = 4;
   // Whole pixels are named by their position in the plane, as torchvision's argmax.
-  static constexpr bool kPixels = std::is_same_v<Geometry, PixelGeometry<T>>;
+  static constexpr bool kPixels = kNamesPixels<Geometry>;
 
   SampleTaps(const Geometry& geometry, MapSize map) : geometry_(geometry), map_(map) {}
 

@@ -4,8 +4,9 @@
 // What NOTE [Listers] is to the CPU engine: one class per kind of geometry, with
 //   Shared, share(arena)          what a block keeps of the RoI
 //   prepare(context, s, roi, part)  phases that list the RoI's taps for the bins and pixels of part
-//   visit(s, p, q, tap)           calls tap(y, x, t) for the taps of bin (p, q), in a fixed order;
-//                                 it may leave out those outside the part's pixels, and others not
+//   visit(s, p, q, pixels, tap)   calls tap(y, x, t) for the taps of bin (p, q) on these pixels,
+//   which
+//                                 are the part's, in a fixed order, and for some others
 //   reach(roi)                    which pixels the RoI can read
 // where t.weight(), t.tangent(box, extra) and t.add_gradient(product, box, extra) are those of the
 // CPU engine, extra being the bin's own two numbers.
@@ -16,8 +17,6 @@
 #include "cuda/roi_table.h"
 
 namespace roiops::cuda {
-
-constexpr int32_t kMaxLevels = 16;
 
 // Which bins, rows of whole ones, and which pixels a block is about to visit.
 struct Part {
@@ -88,15 +87,16 @@ struct SeparableBlockTaps {
   }
 
   template <typename TapFn>
-  C10_HOST_DEVICE void visit(const Shared& s, int32_t p, int32_t q, TapFn&& tap) const {
+  C10_HOST_DEVICE void visit(
+      const Shared& s, int32_t p, int32_t q, const MapReach& pixels, TapFn&& tap) const {
     const State& state = *s.state;
     if (state.level < 0) {
       return;
     }
     if (!state.listed) {
       const MapSize size = map[state.level];
-      for_each_merged_tap<T>(state.roi.y, p, size.height, [&](const AxisTap<T>& y) {
-        for_each_merged_tap<T>(state.roi.x, q, size.width,
+      for_each_merged_tap<T>(state.roi.y, p, size.height, pixels.y, [&](const AxisTap<T>& y) {
+        for_each_merged_tap<T>(state.roi.x, q, size.width, pixels.x,
             [&](const AxisTap<T>& x) { tap(y.pixel, x.pixel, SeparableTap<T>{y, x}); });
       });
       return;
@@ -125,8 +125,8 @@ struct SeparableBlockTaps {
       int32_t slot, const Shared& s) const {
     AxisTap<T>* const taps = s.taps + int64_t{slot} * (capacity + 1);
     int64_t count = 0;
-    for_each_tap(axis, p, pixels, [&](const AxisTap<T>& tap) {
-      if (count <= capacity && tap.pixel >= wanted.first && tap.pixel < wanted.end) {
+    for_each_tap_near(axis, p, pixels, wanted, [&](const AxisTap<T>& tap) {
+      if (count <= capacity && wanted.contains(tap.pixel)) {
         count = merge_tap(taps, count, tap);
       }
     });
@@ -164,12 +164,13 @@ struct RotatedBlockTaps {
   }
 
   template <typename TapFn>
-  C10_HOST_DEVICE void visit(const Shared& s, int32_t p, int32_t q, TapFn&& tap) const {
+  C10_HOST_DEVICE void visit(
+      const Shared& s, int32_t p, int32_t q, const MapReach& pixels, TapFn&& tap) const {
     const RotatedRoi<T>& roi = *s.roi;
-    const SampleRange<T> rows = roi.rows(p, map[0]);
+    const SampleRange<T> rows = roi.rows(p, pixels);
     for (int64_t i = 0; i < rows.count; ++i) {
       const T row = rows.first + T(i);
-      const SampleRange<T> columns = roi.columns(p, q, row, map[0]);
+      const SampleRange<T> columns = roi.columns(p, q, row, pixels);
       for (int64_t j = 0; j < columns.count; ++j) {
         roi.for_each_tap(roi.sample(p, q, row, columns.first + T(j)), map[0], tap);
       }
@@ -224,11 +225,12 @@ struct DeformBlockTaps {
   }
 
   template <typename TapFn>
-  C10_HOST_DEVICE void visit(const Shared& s, int32_t p, int32_t q, TapFn&& tap) const {
+  C10_HOST_DEVICE void visit(
+      const Shared& s, int32_t p, int32_t q, const MapReach& pixels, TapFn&& tap) const {
     const auto bin = moved_bin(*s.roi, *s.offset, p, q);
     const DeformStep<T> step = deform_step(*s.roi, gamma);
-    for_each_merged_tap<T>(bin.y, p, map[0].height, [&](const AxisTap<T>& y) {
-      for_each_merged_tap<T>(bin.x, q, map[0].width, [&](const AxisTap<T>& x) {
+    for_each_merged_tap<T>(bin.y, p, map[0].height, pixels.y, [&](const AxisTap<T>& y) {
+      for_each_merged_tap<T>(bin.x, q, map[0].width, pixels.x, [&](const AxisTap<T>& x) {
         tap(y.pixel, x.pixel, DeformTap<T>{{y, x}, step, offset ? 0 : -1, 1});
       });
     });

@@ -52,14 +52,13 @@ struct BoxGradient {
     Piece piece = piece_of(split, context.block, taps.grid.height, /*groups=*/1);
     const int64_t bins = int64_t{piece.rows} * taps.grid.width;
     // In place of groups of channels: how many threads share a bin.
-    piece.groups = bins < context.threads ? static_cast<int32_t>(context.threads / bins) : 1;
+    piece.groups = bins < context.threads ? context.threads / bins : 1;
     context.phase([&](int32_t thread) {
       if (thread == 0) {
         *s.roi = rois.read(piece.roi);
       }
     });
-    const MapReach everywhere{{0, INT32_MAX}, {0, INT32_MAX}};
-    taps.prepare(context, s.taps, s.roi, {piece.first_row, piece.rows, everywhere});
+    taps.prepare(context, s.taps, s.roi, {piece.first_row, piece.rows, whole(taps.map[0])});
     context.phase([&](int32_t thread) {
       T sum[kColumns] = {};
       for (int64_t i = thread; i < bins * piece.groups; i += context.threads) {
@@ -77,23 +76,7 @@ struct BoxGradient {
         s.box[thread * kColumns + j] = sum[j];
       }
     });
-    if (Taps::kExtra > 0 && piece.groups > 1) {
-      context.phase([&](int32_t thread) {
-        if (thread >= bins) {
-          return;
-        }
-        const auto shared_by = static_cast<int64_t>(piece.groups);
-        for (int j = 0; j < Taps::kExtra; ++j) {
-          T sum = T(0);
-          for (int64_t slice = 0; slice < shared_by; ++slice) {
-            const int64_t at = bins_fastest ? slice * bins + thread : thread * shared_by + slice;
-            sum += s.extra[at * Taps::kExtra + j];
-          }
-          const Cell cell{piece.first_row + thread / taps.grid.width, thread % taps.grid.width, 0};
-          store_extra(s, cell, j, sum);
-        }
-      });
-    }
+    sum_extra(context, s, piece);
     sum_over_threads<kColumns>(context, s.box);
     context.phase([&](int32_t thread) {
       if (thread < kColumns) {
@@ -105,6 +88,26 @@ struct BoxGradient {
   }
 
  private:
+  // The threads of each bin add up what they have for its offset.
+  template <typename Context>
+  C10_HOST_DEVICE void sum_extra(Context& context, const Shared& s, const Piece& piece) const {
+    if (Taps::kExtra == 0 || piece.groups == 1) {
+      return;
+    }
+    const int64_t bins = int64_t{piece.rows} * taps.grid.width;
+    context.phase([&](int32_t thread) {
+      for (int j = 0; j < Taps::kExtra && thread < bins; ++j) {
+        T sum = T(0);
+        for (int64_t slice = 0; slice < piece.groups; ++slice) {
+          const int64_t at = bins_fastest ? slice * bins + thread : thread * piece.groups + slice;
+          sum += s.extra[at * Taps::kExtra + j];
+        }
+        const Cell cell{piece.first_row + thread / taps.grid.width, thread % taps.grid.width, 0};
+        store_extra(s, cell, j, sum);
+      }
+    });
+  }
+
   C10_HOST_DEVICE void store_extra(const Shared& s, const Cell& cell, int j, T value) const {
     const int64_t bins = int64_t{taps.grid.height} * taps.grid.width;
     if (extra) {
@@ -113,28 +116,26 @@ struct BoxGradient {
   }
 
   // cell.channel is the number of the thread among the `step` ones that share the bin.
-  C10_HOST_DEVICE void add(const Shared& s, const Cell& cell, int32_t step, T* sum, T* own) const {
+  C10_HOST_DEVICE void add(const Shared& s, const Cell& cell, int64_t step, T* sum, T* own) const {
     const int32_t width = taps.map[0].width;
     const int64_t bin = int64_t{cell.p} * taps.grid.width + cell.q;
-    for (int64_t channel = int64_t{cell.channel} * kChannels; channel < grad.channels;
-        channel += int64_t{step} * kChannels) {
+    for (int64_t channel = cell.channel * kChannels; channel < grad.channels;
+        channel += step * kChannels) {
       const int64_t left = grad.channels - channel;
       const int32_t lanes = left < kChannels ? static_cast<int32_t>(left) : kChannels;
-      const S* const base = in.data + s.roi->image * in.outer_stride + channel * in.channel_stride +
-                            bin * in.bin_stride;
+      const S* const base = in.at(s.roi->image, channel, 0) + bin * in.bin_stride;
       const auto g = Lanes<T, kChannels>::template load<false>(
-          grad.data + s.roi->number * grad.outer_stride + channel * grad.channel_stride +
-              bin * grad.item_stride,
-          grad.channel_stride, lanes);
-      taps.visit(s.taps, cell.p, cell.q, [&](int32_t y, int32_t x, const auto& tap) {
-        const auto value = Lanes<T, kChannels>::template load<false>(
-            base + (int64_t{y} * width + x) * in.item_stride, in.channel_stride, lanes);
-        T product = T(0);
-        for (int32_t i = 0; i < kChannels; ++i) {
-          product = multiply_add(g.value[i], value.value[i], product);
-        }
-        tap.add_gradient(product, sum, own);
-      });
+          grad.at(s.roi->number, channel, bin), grad.channel_stride, lanes);
+      taps.visit(
+          s.taps, cell.p, cell.q, whole(taps.map[0]), [&](int32_t y, int32_t x, const auto& tap) {
+            const auto value = Lanes<T, kChannels>::template load<false>(
+                base + (int64_t{y} * width + x) * in.item_stride, in.channel_stride, lanes);
+            T product = T(0);
+            for (int32_t i = 0; i < kChannels; ++i) {
+              product = multiply_add(g.value[i], value.value[i], product);
+            }
+            tap.add_gradient(product, sum, own);
+          });
     }
   }
 };

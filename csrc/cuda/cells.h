@@ -17,18 +17,18 @@ inline constexpr int32_t kWidth = kVector ? 16 / int32_t{sizeof(S)} : 4;
 // How a call is cut into blocks: RoIs, rows of their bins, groups of kWidth channels.
 struct Split {
   int32_t rows, row_parts;      // rows of bins per block, blocks per RoI
-  int32_t groups, group_parts;  // of channels
+  int64_t groups, group_parts;  // of channels
 };
 
 struct Piece {
   int64_t roi;
   int32_t first_row, rows;
-  int32_t first_group, groups;
+  int64_t first_group, groups;
 };
 
 C10_HOST_DEVICE inline Piece piece_of(
-    const Split& split, int64_t block, int32_t rows, int32_t groups) {
-  const auto group_part = static_cast<int32_t>(block % split.group_parts);
+    const Split& split, int64_t block, int32_t rows, int64_t groups) {
+  const int64_t group_part = block % split.group_parts;
   const int64_t rest = block / split.group_parts;
   Piece piece{rest / split.row_parts, static_cast<int32_t>(rest % split.row_parts) * split.rows,
       split.rows, group_part * split.groups, split.groups};
@@ -41,14 +41,14 @@ C10_HOST_DEVICE inline Piece piece_of(
 // A bin and a group of channels, so that neighbouring threads touch neighbouring memory.
 struct Cell {
   int32_t p, q;     // of the bin
-  int32_t channel;  // first of the group
+  int64_t channel;  // first of the group
 };
 
 C10_HOST_DEVICE inline Cell cell_of(
     const Piece& piece, int64_t number, int32_t columns, int32_t width, bool bins_fastest) {
   const int64_t bins = int64_t{piece.rows} * columns;
   const auto bin = static_cast<int32_t>(bins_fastest ? number % bins : number / piece.groups);
-  const auto group = static_cast<int32_t>(bins_fastest ? number / bins : number % piece.groups);
+  const int64_t group = bins_fastest ? number / bins : number % piece.groups;
   return {piece.first_row + bin / columns, bin % columns, (piece.first_group + group) * width};
 }
 

@@ -5,8 +5,11 @@
 // of phases, body(thread) for every thread of the block with a barrier after each, and no variable
 // of one thread lives from phase to phase: what must live is in shared memory, or the same for all
 // threads. The same source therefore runs on the host, thread after thread, and the tests put every
-// kernel through the hard cases on machines without a GPU (test/cuda). Within a phase a thread must
-// not read what another one writes, but for set_bit.
+// kernel through the hard cases on machines without a GPU (test/cuda).
+//
+// Within a phase a thread must not read what another one writes; set_bit, and several writers of
+// one value, are allowed. Between phases all threads may read shared memory, and must then do the
+// same, but only what the next phase does not write: a faster thread may be in it.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +35,12 @@ struct Arena {
 struct HostContext {
   int64_t block;
   int32_t threads;
+  bool backwards;  // the order of the threads must not matter
 
   template <typename Body>
   void phase(Body&& body) {
-    for (int32_t thread = 0; thread < threads; ++thread) {
-      body(thread);
+    for (int32_t i = 0; i < threads; ++i) {
+      body(backwards ? threads - 1 - i : i);
     }
   }
   void set_bit(uint32_t* words, int32_t bit) {

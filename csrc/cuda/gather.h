@@ -71,15 +71,15 @@ struct Gather {
   template <typename Context>
   C10_HOST_DEVICE void operator()(Context& context, Arena& arena) const {
     const Shared s = share(arena, context.threads);
-    const auto groups = static_cast<int32_t>((out.channels + kChannels - 1) / kChannels);
+    const int64_t groups = (out.channels + kChannels - 1) / kChannels;
     const Piece piece = piece_of(split, context.block, taps.grid.height, groups);
     context.phase([&](int32_t thread) {
       if (thread == 0) {
         *s.roi = rois.read(piece.roi);
       }
     });
-    const MapReach everywhere{{0, INT32_MAX}, {0, INT32_MAX}};
-    taps.prepare(context, s.taps, s.roi, {piece.first_row, piece.rows, everywhere});
+    const MapReach pixels = whole(taps.map[s.roi->level < 0 ? 0 : s.roi->level]);
+    taps.prepare(context, s.taps, s.roi, {piece.first_row, piece.rows, pixels});
     context.phase([&](int32_t thread) {
       const int64_t cells = int64_t{piece.rows} * taps.grid.width * piece.groups;
       for (int64_t i = thread; i < cells; i += context.threads) {
@@ -96,26 +96,25 @@ struct Gather {
     const int64_t bin = int64_t{cell.p} * taps.grid.width + cell.q;
     const int64_t left = out.channels - cell.channel;
     const int32_t lanes = left < kChannels ? static_cast<int32_t>(left) : kChannels;
-    const S* const base = map.data + s.roi->image * map.outer_stride +
-                          cell.channel * map.channel_stride + bin * map.bin_stride;
+    const S* const base = map.at(s.roi->image, cell.channel, 0) + bin * map.bin_stride;
     const int32_t width = taps.map[level].width;
     const auto weigh = weight.of(rois, s.roi->number, bin, bins);
     Lanes<T, kChannels> sum{};
     bool any = false;
-    taps.visit(s.taps, cell.p, cell.q, [&](int32_t y, int32_t x, const auto& tap) {
-      const T w = weigh(tap);
-      const auto value = Lanes<T, kChannels>::template load<kVector>(
-          base + (int64_t{y} * width + x) * map.item_stride, map.channel_stride, lanes);
-      for (int32_t i = 0; i < kChannels; ++i) {
-        sum.value[i] = multiply_add(w, value.value[i], sum.value[i]);
-      }
-      any = true;
-    });
+    taps.visit(
+        s.taps, cell.p, cell.q, whole(taps.map[level]), [&](int32_t y, int32_t x, const auto& tap) {
+          const T w = weigh(tap);
+          const auto value = Lanes<T, kChannels>::template load<kVector>(
+              base + (int64_t{y} * width + x) * map.item_stride, map.channel_stride, lanes);
+          for (int32_t i = 0; i < kChannels; ++i) {
+            sum.value[i] = multiply_add(w, value.value[i], sum.value[i]);
+          }
+          any = true;
+        });
     for (int32_t i = 0; i < kChannels && !any; ++i) {
       sum.value[i] = empty;
     }
-    S* const to = out.data + s.roi->number * out.outer_stride + cell.channel * out.channel_stride +
-                  bin * out.item_stride;
+    S* const to = out.at(s.roi->number, cell.channel, bin);
     sum.template store<kVector>(to, out.channel_stride, lanes);
   }
 };

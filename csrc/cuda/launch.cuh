@@ -23,8 +23,8 @@ void launch(const Kernel& kernel, int64_t blocks) {
   }
   Arena size;
   kernel.share(size, kThreads);
-  TORCH_CHECK(blocks <= INT32_MAX, "roiops: a call of ", blocks,
-      " blocks is more than a CUDA grid can have. Split the RoIs or the images.");
+  TORCH_CHECK(blocks <= INT32_MAX, "roiops: a call on CUDA must need at most ", INT32_MAX,
+      " blocks of threads, but needs ", blocks, ". Split its boxes or images.");
   constexpr int64_t kWithoutAsking = 48 << 10;
   if (size.used > kWithoutAsking) {
     C10_CUDA_CHECK(cudaFuncSetAttribute(

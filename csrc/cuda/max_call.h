@@ -42,7 +42,7 @@ template <typename Context, typename Geometry, typename Body>
 C10_HOST_DEVICE void for_each_cell(Context& context, MaxRoi<Geometry>* shared,
     const MaxCall<Geometry>& call, const Split& split, int32_t width, int64_t channels,
     bool bins_fastest, Body&& body) {
-  const auto groups = static_cast<int32_t>((channels + width - 1) / width);
+  const int64_t groups = (channels + width - 1) / width;
   const Piece piece = piece_of(split, context.block, call.geometry.bins.height, groups);
   context.phase([&](int32_t thread) {
     if (thread == 0) {

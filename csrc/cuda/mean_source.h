@@ -68,7 +68,7 @@ struct MeanSource {
   C10_HOST_DEVICE void visit(const Shared& s, int64_t bin, const Tile& tile, TapFn&& tap) const {
     const auto p = static_cast<int32_t>(bin / taps.grid.width);
     const auto q = static_cast<int32_t>(bin % taps.grid.width);
-    taps.visit(s.taps, p, q, [&](int32_t y, int32_t x, const auto& t) {
+    taps.visit(s.taps, p, q, tile.pixels, [&](int32_t y, int32_t x, const auto& t) {
       if (tile.pixels.contains(y, x)) {
         tap((y - tile.pixels.y.first) * tile.width + x - tile.pixels.x.first, t.weight());
       }
@@ -111,8 +111,7 @@ struct MeanSource {
   }
 
   C10_HOST_DEVICE T grad_at(const Roi& roi, int64_t channel, int64_t bin) const {
-    return static_cast<T>(grad.data[roi.number * grad.outer_stride + channel * grad.channel_stride +
-                                    bin * grad.item_stride]);
+    return static_cast<T>(*grad.at(roi.number, channel, bin));
   }
 
   C10_HOST_DEVICE void add_entries(const Shared& s, const Roi& roi, int64_t channel,

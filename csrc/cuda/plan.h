@@ -1,5 +1,5 @@
-// How a call is cut into blocks. Figures are for a GPU of about a hundred multiprocessors; results
-// do not depend on them.
+// How a call is cut into blocks. Figures are for a GPU of about a hundred multiprocessors; no
+// result depends on them but for the rounding of box gradients.
 #pragma once
 
 #include <algorithm>
@@ -14,14 +14,13 @@ inline constexpr int64_t kListBytes = 16384;   // of shared memory, for the taps
 inline constexpr int64_t kPanelBytes = 32768;
 inline constexpr int32_t kTileEntries = 512;
 
-inline Split split_of(MapSize bins, int64_t rois, int32_t groups, int32_t threads) {
+inline Split split_of(MapSize bins, int64_t rois, int64_t groups, int32_t threads) {
   const int64_t cells = int64_t{bins.height} * bins.width * groups;
   const int64_t wanted =
       std::clamp(rois * cells / kManyBlocks, int64_t{threads}, kCellsPerThread * threads);
   Split split{};
   split.rows = static_cast<int32_t>(std::clamp<int64_t>(wanted / bins.width, 1, bins.height));
-  split.groups = static_cast<int32_t>(
-      std::clamp<int64_t>(wanted / (int64_t{split.rows} * bins.width), 1, groups));
+  split.groups = std::clamp<int64_t>(wanted / (int64_t{split.rows} * bins.width), 1, groups);
   split.row_parts = (bins.height + split.rows - 1) / split.rows;
   split.group_parts = (groups + split.groups - 1) / split.groups;
   // Parts of equal size.

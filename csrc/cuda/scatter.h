@@ -77,53 +77,22 @@ struct Scatter {
   template <typename Context>
   C10_HOST_DEVICE void operator()(Context& context, Arena& arena) const {
     const Shared s = share(arena, context.threads);
-    int64_t rest = context.block;
-    const int64_t first_channel = rest % channel_parts() * lanes;
-    rest /= channel_parts();
-    const auto x0 = static_cast<int32_t>(rest % column_tiles() * tile_width);
-    rest /= column_tiles();
-    const auto y0 = static_cast<int32_t>(rest % row_tiles() * tile_height);
-    const int64_t image = rest / row_tiles();
-    const Tile tile{
-        {{y0, smaller(y0 + tile_height, map.height)}, {x0, smaller(x0 + tile_width, map.width)}},
-        tile_height, tile_width, lanes, context.threads / lanes};
+    const int64_t first_channel = context.block % channel_parts() * lanes;
+    const int64_t place = context.block / channel_parts();
+    const int64_t image = place / (column_tiles() * row_tiles());
+    const Tile tile = tile_of(place % (column_tiles() * row_tiles()), context.threads);
     const int64_t size = int64_t{tile_height} * tile_width * lanes;
-    const auto for_each_owner = [&](int32_t thread, auto&& body) {
-      const int64_t channel = first_channel + thread % lanes;
-      if (thread < lanes * tile.subsets && channel < in.channels) {
-        body(channel, Owned<T>{tile, s.panel, thread % lanes, thread / lanes});
-      }
-    };
-
     context.phase([&](int32_t thread) {
       for (int64_t i = thread; i < size; i += context.threads) {
         s.panel[i] = T(0);
       }
     });
     for (int64_t first = 0; first < rois.count; first += context.threads) {
-      context.phase([&](int32_t thread) {
-        if (thread < (context.threads + 31) / 32) {
-          s.mask[thread] = 0;
-        }
-      });
-      context.phase([&](int32_t thread) {
-        if (first + thread < rois.count) {
-          const Roi roi = rois.read(first + thread);
-          if (roi.image == image && roi.level >= 0 && source.reach(roi).meets(tile.pixels)) {
-            context.set_bit(s.mask, thread);
-          }
-        }
-      });
+      mark(context, s, first, image, tile);
       for (int32_t i = 0; i < context.threads; ++i) {
-        if ((s.mask[i / 32] >> (i % 32) & 1) == 0) {
-          continue;
+        if ((s.mask[i / 32] >> (i % 32) & 1) != 0) {
+          add(context, s, first + i, tile, first_channel);
         }
-        context.phase([&](int32_t thread) {
-          if (thread == 0) {
-            *s.roi = rois.read(first + i);
-          }
-        });
-        source.add(context, s.source, s.roi, tile, for_each_owner);
       }
       context.phase([](int32_t) {});  // the mask has been read by all
     }
@@ -135,14 +104,55 @@ struct Scatter {
   }
 
  private:
-  C10_HOST_DEVICE static int32_t smaller(int32_t a, int32_t b) {
-    return a < b ? a : b;
+  C10_HOST_DEVICE Tile tile_of(int64_t number, int32_t threads) const {
+    const auto y = static_cast<int32_t>(number / column_tiles()) * tile_height;
+    const auto x = static_cast<int32_t>(number % column_tiles()) * tile_width;
+    const int32_t rows = map.height - y < tile_height ? map.height - y : tile_height;
+    const int32_t columns = map.width - x < tile_width ? map.width - x : tile_width;
+    return {{{y, y + rows}, {x, x + columns}}, tile_height, tile_width, lanes, threads / lanes};
   }
+
+  // Which of the next RoIs reach the tile.
+  template <typename Context>
+  C10_HOST_DEVICE void mark(
+      Context& context, const Shared& s, int64_t first, int64_t image, const Tile& tile) const {
+    context.phase([&](int32_t thread) {
+      if (thread < (context.threads + 31) / 32) {
+        s.mask[thread] = 0;
+      }
+    });
+    context.phase([&](int32_t thread) {
+      if (first + thread < rois.count) {
+        const Roi roi = rois.read(first + thread);
+        if (roi.image == image && roi.level >= 0 && source.reach(roi).meets(tile.pixels)) {
+          context.set_bit(s.mask, thread);
+        }
+      }
+    });
+  }
+
+  template <typename Context>
+  C10_HOST_DEVICE void add(Context& context, const Shared& s, int64_t number, const Tile& tile,
+      int64_t first_channel) const {
+    context.phase([&](int32_t thread) {
+      if (thread == 0) {
+        *s.roi = rois.read(number);
+      }
+    });
+    const auto for_each_owner = [&](int32_t thread, auto&& body) {
+      const int64_t channel = first_channel + thread % lanes;
+      if (channel < in.channels) {
+        body(channel, Owned<T>{tile, s.panel, thread % lanes, thread / lanes});
+      }
+    };
+    source.add(context, s.source, s.roi, tile, for_each_owner);
+  }
+
   C10_HOST_DEVICE int64_t row_tiles() const {
-    return (map.height + tile_height - 1) / tile_height;
+    return (int64_t{map.height} + tile_height - 1) / tile_height;
   }
   C10_HOST_DEVICE int64_t column_tiles() const {
-    return (map.width + tile_width - 1) / tile_width;
+    return (int64_t{map.width} + tile_width - 1) / tile_width;
   }
   C10_HOST_DEVICE int64_t channel_parts() const {
     return (in.channels + lanes - 1) / lanes;
@@ -158,8 +168,7 @@ struct Scatter {
     const int32_t y = tile.pixels.y.first + pixel / tile_width;
     const int32_t x = tile.pixels.x.first + pixel % tile_width;
     if (first_channel + lane < in.channels && tile.pixels.contains(y, x)) {
-      in.data[image * in.outer_stride + (first_channel + lane) * in.channel_stride +
-              (int64_t{y} * map.width + x) * in.item_stride] =
+      *in.at(image, first_channel + lane, int64_t{y} * map.width + x) =
           static_cast<S>(s.panel[int64_t{pixel} * lanes + lane]);
     }
   }

@@ -32,8 +32,7 @@ struct Select {
   C10_HOST_DEVICE void select(const Cell& cell, const MaxRoi<Geometry>& roi) const {
     const int64_t left = out.channels - cell.channel;
     const int32_t lanes = left < kChannels ? static_cast<int32_t>(left) : kChannels;
-    const S* const base =
-        in.data + roi.roi.image * in.outer_stride + cell.channel * in.channel_stride;
+    const S* const base = in.at(roi.roi.image, cell.channel, 0);
     SampleRange<T> rows{}, columns{};
     if (roi.roi.level >= 0) {
       rows = samples_of(roi.axes.y, cell.p, call.map.height);
@@ -62,11 +61,9 @@ struct Select {
       }
     }
     const int64_t bin = call.bin(cell);
-    best.template store<false>(out.data + roi.roi.number * out.outer_stride +
-                                   cell.channel * out.channel_stride + bin * out.item_stride,
-        out.channel_stride, lanes);
-    int32_t* const names = name.data + roi.roi.number * name.outer_stride +
-                           cell.channel * name.channel_stride + bin * name.item_stride;
+    best.template store<false>(
+        out.at(roi.roi.number, cell.channel, bin), out.channel_stride, lanes);
+    int32_t* const names = name.at(roi.roi.number, cell.channel, bin);
     for (int32_t lane = 0; lane < lanes; ++lane) {
       names[lane * name.channel_stride] = winner[lane];
     }

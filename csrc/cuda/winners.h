@@ -30,13 +30,10 @@ struct GatherWinners {
         bins_fastest, [&](const Cell& cell, const MaxRoi<Geometry>& roi) {
           const int64_t bin = call.bin(cell), number = roi.roi.number;
           const auto weigh = weight.of(call.rois, number, bin, /*bins=*/1);
-          const S* const base =
-              in.data + roi.roi.image * in.outer_stride + cell.channel * in.channel_stride;
+          const S* const base = in.at(roi.roi.image, cell.channel, 0);
           T sum = T(0);
           bool first = true;
-          const int32_t named =
-              name.data[number * name.outer_stride + cell.channel * name.channel_stride +
-                        bin * name.item_stride];
+          const int32_t named = *name.at(number, cell.channel, bin);
           call.winner(roi, cell.p, cell.q, named)
               .for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
                 const T term =
@@ -45,8 +42,7 @@ struct GatherWinners {
                 sum = first ? term : sum + term;
                 first = false;
               });
-          out.data[number * out.outer_stride + cell.channel * out.channel_stride +
-                   bin * out.item_stride] = static_cast<S>(sum);
+          *out.at(number, cell.channel, bin) = static_cast<S>(sum);
         });
   }
 };
@@ -98,11 +94,8 @@ struct WinnerSource {
   C10_HOST_DEVICE void add_bin(const MaxRoi<Geometry>& s, int64_t channel, int32_t p, int32_t q,
       const Owned<T>& owned) const {
     const int64_t bin = int64_t{p} * call.geometry.bins.width + q;
-    const int32_t named = name.data[s.roi.number * name.outer_stride +
-                                    channel * name.channel_stride + bin * name.item_stride];
-    const T value =
-        static_cast<T>(grad.data[s.roi.number * grad.outer_stride + channel * grad.channel_stride +
-                                 bin * grad.item_stride]);
+    const int32_t named = *name.at(s.roi.number, channel, bin);
+    const T value = static_cast<T>(*grad.at(s.roi.number, channel, bin));
     call.winner(s, p, q, named).for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
       owned.add(y, x, tap.weight() * value);
     });
@@ -134,7 +127,7 @@ struct WinnerBoxGradient {
   C10_HOST_DEVICE void operator()(Context& context, Arena& arena) const {
     const Shared s = share(arena, context.threads);
     const MapSize bins = call.geometry.bins;
-    const Piece piece{context.block, 0, bins.height, 0, static_cast<int32_t>(grad.channels)};
+    const Piece piece{context.block, 0, bins.height, 0, grad.channels};
     context.phase([&](int32_t thread) {
       if (thread == 0) {
         *s.roi = call.read(piece.roi);
@@ -161,13 +154,9 @@ struct WinnerBoxGradient {
  private:
   C10_HOST_DEVICE void add(const MaxRoi<Geometry>& roi, const Cell& cell, T* sum) const {
     const int64_t bin = call.bin(cell), number = roi.roi.number;
-    const int32_t named = name.data[number * name.outer_stride +
-                                    cell.channel * name.channel_stride + bin * name.item_stride];
-    const T g =
-        static_cast<T>(grad.data[number * grad.outer_stride + cell.channel * grad.channel_stride +
-                                 bin * grad.item_stride]);
-    const S* const base =
-        in.data + roi.roi.image * in.outer_stride + cell.channel * in.channel_stride;
+    const int32_t named = *name.at(number, cell.channel, bin);
+    const T g = static_cast<T>(*grad.at(number, cell.channel, bin));
+    const S* const base = in.at(roi.roi.image, cell.channel, 0);
     call.winner(roi, cell.p, cell.q, named)
         .for_each_tap([&](int32_t y, int32_t x, const SeparableTap<T>& tap) {
           const int64_t pixel = int64_t{y} * call.map.width + x;

@@ -94,7 +94,7 @@ Tensor mean_tangent(const RoiArgs& args) {
 // and with constant boxes where the result is piecewise constant in them.
 RoiArgs differentiable_part(RoiArgs args) {
   // Autograd runs before the checks: the options may not be there.
-  const bool crop = args.call.op == "crop_and_resize" && args.call.options.size() >= 2;
+  const bool crop = is_crop(args.call) && args.call.options.size() >= 2;
   if (args.call.op == "ps_roi_pool" || (crop && args.call.options[0] != 0)) {
     args.boxes = args.boxes.detach();
   }

@@ -33,8 +33,9 @@ inline void add_to(Tensor& sum, bool wanted, const Tensor& term) {
 }
 
 inline void check_no_second_derivative(bool wanted, std::string_view op) {
-  TORCH_CHECK_NOT_IMPLEMENTED(
-      !wanted, op, ": second derivatives by `boxes` are not implemented. Detach the boxes.");
+  TORCH_CHECK_NOT_IMPLEMENTED(!wanted, op, ": second derivatives by ",
+      op == "roi_align_rotated" ? "`rois`" : "`boxes`",
+      op == "deform_roi_pool" ? " and `offset`" : "", " are not implemented. Detach them.");
 }
 
 // For results that cannot be differentiated again.

@@ -19,8 +19,7 @@ struct BlockBackend {
     const Tensor output = prepare_mean(args);
     const c10::OptionalDeviceGuard guard(at::device_of(output));
     ROIOPS_DISPATCH(args.inputs[0].scalar_type(), "mean", [&] {
-      const double empty = args.call.op == "crop_and_resize" ? args.call.options[1] : 0;
-      gather<scalar_t, cuda::PlainWeight>(args, {}, empty, output);
+      gather<scalar_t, cuda::PlainWeight>(args, {}, extrapolation_value(args.call), output);
     });
     return output;
   }
@@ -65,9 +64,8 @@ struct BlockBackend {
     const auto [by_boxes, by_extra] = prepare_mean_backward_boxes(grad, args);
     const c10::OptionalDeviceGuard guard(at::device_of(by_boxes));
     by_boxes.zero_();
-    by_extra.zero_();
     if (grad.numel() == 0 || args.inputs[0].numel() == 0) {
-      return {by_boxes, by_extra};
+      return {by_boxes, by_extra.zero_()};
     }
     const Tensor g = with_item_stride(grad), in = with_item_stride(args.inputs[0]);
     ROIOPS_DISPATCH(in.scalar_type(), "mean_backward_boxes", [&] {
@@ -230,8 +228,7 @@ struct BlockBackend {
       double empty, const std::vector<Tensor>& maps, const View<S>& out) {
     using T = Accumulator<S>;
     using Kernel = cuda::Gather<S, Taps, Weight, kVector>;
-    const auto groups =
-        static_cast<int32_t>((out.channels + Kernel::kChannels - 1) / Kernel::kChannels);
+    const int64_t groups = (out.channels + Kernel::kChannels - 1) / Kernel::kChannels;
     const RoiTable<T> rois = roi_table<T>(args, maps[0]);
     const cuda::Split split = cuda::split_of(taps.grid, rois.count, groups, Launcher::threads());
     cuda::limit_lists(taps, split.rows);
@@ -264,7 +261,7 @@ struct BlockBackend {
   template <int32_t kChannels, typename Call>
   static cuda::Split split_of(const Call& call, const Tensor& output) {
     return cuda::split_of(call.geometry.bins, call.rois.count,
-        static_cast<int32_t>((output.size(1) + kChannels - 1) / kChannels), Launcher::threads());
+        (output.size(1) + kChannels - 1) / kChannels, Launcher::threads());
   }
 };
 

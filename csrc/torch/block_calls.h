@@ -53,7 +53,7 @@ Tensor offset_of(const RoiArgs& args) {
 
 template <typename T>
 RoiTable<T> roi_table(const RoiArgs& args, const Tensor& map) {
-  const bool crop = args.call.op == "crop_and_resize";
+  const bool crop = is_crop(args.call);
   RoiTable<T> table{table_of(args.boxes), table_of(crop ? args.extra : Tensor()),
       static_cast<int32_t>(args.boxes.size(1)) - (crop ? 0 : 1), args.boxes.size(0), map.size(0),
       false, -1, {}};
@@ -68,9 +68,6 @@ RoiTable<T> roi_table(const RoiArgs& args, const Tensor& map) {
 template <typename Geometry>
 auto block_taps_of(
     const std::vector<Geometry>& levels, const std::vector<MapSize>& maps, const Tensor&) {
-  TORCH_CHECK(maps.size() <= cuda::kMaxLevels,
-      "multiscale_roi_align: `features` must have at most ", cuda::kMaxLevels,
-      " maps on this device, but got ", maps.size(), ".");
   cuda::SeparableBlockTaps<Geometry> taps{};
   for (size_t level = 0; level < maps.size(); ++level) {
     taps.geometry[level] = levels[level];

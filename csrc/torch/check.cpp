@@ -1,5 +1,7 @@
 #include "torch/check.h"
 
+#include "core/levels.h"
+
 #include <cmath>
 #include <limits>
 
@@ -36,8 +38,10 @@ bool is_supported(at::ScalarType type) {
   return type == at::kDouble || type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
 }
 
-// Inside a plane of pixels indices are 32 bits wide; the bins of one RoI are listed in memory.
+// Inside a plane of pixels indices are 32 bits wide, and float must tell the pixels of a side
+// apart; the bins of one RoI are listed in memory.
 constexpr int64_t kMaxPixels = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMaxSide = int64_t{1} << 24;
 constexpr int64_t kMaxBins = int64_t{1} << 28;
 
 // Of symbolic sizes the kernel will judge; a guard on their product would only get into the way of
@@ -58,7 +62,7 @@ void check_scale(const std::string& op, const char* name, double scale) {
   // Geometry may be float: a scale beyond its range would turn every box into inf or nothing.
   const auto narrow = static_cast<float>(scale);
   TORCH_CHECK(std::isfinite(narrow) && narrow > 0, op, ": `", name,
-      "` must be positive and finite, but got ", scale, ".");
+      "` must be positive and finite in float32, but got ", scale, ".");
 }
 
 }  // namespace
@@ -72,6 +76,10 @@ const Rule& rule_of(const std::string& op, Reduction reduction) {
   }
   TORCH_CHECK(false, op, ": `op` must name an operator of roiops that takes a ",
       reduction == Reduction::kMean ? "mean" : "maximum", ", but got ", op, ".");
+}
+
+const Rule& rule_of(const std::string& op) {
+  return rule_of(op, is_max_op(op) ? Reduction::kMax : Reduction::kMean);
 }
 
 void check_tensor(const std::string& op, const char* name, const Tensor& tensor) {
@@ -100,13 +108,21 @@ void check_shape(const std::string& op, const char* name, const char* letters, c
 void check_map_area(
     const std::string& op, const char* name, const SymInt& height, const SymInt& width) {
   check_area(op, name, height, width, kMaxPixels);
+  for (const auto side : {height.maybe_as_int(), width.maybe_as_int()}) {
+    TORCH_CHECK(!side || *side <= kMaxSide, op, ": `", name, "` must be at most ", kMaxSide,
+        " pixels high and wide, but got ", height, " * ", width, ".");
+  }
 }
 
 void check_levels(const RoiCall& call, size_t maps) {
   const std::vector<double>& options = call.options;
   const double level = options[kLevelOption];
   const size_t levels = options.size() - kLevelOption - 1;
-  TORCH_CHECK(level == kAllLevels ? maps == levels : maps == 1 && level >= 0 && level < levels,
+  TORCH_CHECK(levels <= kMaxLevels, call.op, ": `features` must have at most ", kMaxLevels,
+      " maps, but got ", levels, ".");
+  TORCH_CHECK(level == kAllLevels ? maps == levels
+                                  : maps == 1 && level >= 0 && level < levels &&
+                                        level == static_cast<double>(static_cast<int64_t>(level)),
       call.op, ": `spatial_scales` must have one element per level (", maps, "), but got ", levels,
       ".");
   for (size_t i = 0; i < levels; ++i) {
@@ -132,8 +148,8 @@ void check_options(const RoiCall& call, const Rule& rule) {
         most, ", but got ", as_integer(ratio), ".");
   }
   if (rule.extra == Extra::kOffset) {
-    TORCH_CHECK(std::isfinite(call.options[2]), call.op, ": `gamma` must be finite, but got ",
-        call.options[2], ".");
+    TORCH_CHECK(std::isfinite(static_cast<float>(call.options[2])), call.op,
+        ": `gamma` must be finite in float32, but got ", call.options[2], ".");
   }
   TORCH_CHECK(call.output_size.size() == 2, call.op,
       ": `output_size` must have 2 elements, but got ", call.output_size.size(), ".");
@@ -158,8 +174,9 @@ void check_input(const RoiArgs& args, const Rule& rule) {
   }
   for (const Tensor& map : args.inputs) {
     TORCH_CHECK(map.scalar_type() == first.scalar_type() && map.device() == first.device(), op,
-        ": `", rule.input, "` must have one dtype and device, but got ", first.dtype(), " on ",
-        first.device(), " and ", map.dtype(), " on ", map.device(), ".");
+        ": `", rule.input, "` must have one dtype and device, but got ",
+        c10::getDtypeNames(first.scalar_type()).first, " on ", first.device(), " and ",
+        c10::getDtypeNames(map.scalar_type()).first, " on ", map.device(), ".");
     TORCH_SYM_CHECK(map.sym_size(0)
                         .sym_eq(first.sym_size(0))
                         .sym_and(map.sym_size(1).sym_eq(first.sym_size(1))),
@@ -195,10 +212,10 @@ void check_extra(const RoiArgs& args, const Rule& rule) {
 const Rule& check_boxes(const RoiArgs& args, Reduction reduction) {
   const Rule& rule = rule_of(args.call.op, reduction);
   const Tensor& boxes = args.boxes;
-  check_tensor(args.call.op, "boxes", boxes);
+  check_tensor(args.call.op, rule.boxes_name(), boxes);
   TORCH_SYM_CHECK(boxes.dim() == 2 ? boxes.sym_size(1).sym_eq(rule.columns) : c10::SymBool(false),
-      args.call.op, ": `boxes` must have shape ", rule.boxes, ", but got ", boxes.sym_sizes(), ".",
-      rule.hint);
+      args.call.op, ": `", rule.boxes_name(), "` must have shape ", rule.boxes, ", but got ",
+      boxes.sym_sizes(), ".", rule.hint);
   check_options(args.call, rule);
   check_extra(args, rule);
   return rule;
@@ -208,7 +225,7 @@ const Rule& check_args(const RoiArgs& args, Reduction reduction) {
   const Rule& rule = rule_of(args.call.op, reduction);
   check_input(args, rule);
   check_boxes(args, reduction);
-  check_device(args.call.op, "boxes", args.boxes, rule.input, args.inputs[0]);
+  check_device(args.call.op, rule.boxes_name(), args.boxes, rule.input, args.inputs[0]);
   if (rule.levels) {
     check_levels(args.call, args.inputs.size());
   }

@@ -23,10 +23,16 @@ struct Rule {
   bool levels;  // takes a feature pyramid
   Extra extra;
   Reduction reduction = Reduction::kMean;
+
+  // As the Python function calls them.
+  const char* boxes_name() const {
+    return columns == 6 ? "rois" : "boxes";
+  }
 };
 
 // The private operators take the public operator's name from anywhere.
 const Rule& rule_of(const std::string& op, Reduction reduction);
+const Rule& rule_of(const std::string& op);
 inline bool is_max_op(std::string_view op) {
   return op == "roi_pool" || op == "roi_align_max";
 }

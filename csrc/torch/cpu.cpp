@@ -47,11 +47,6 @@ void gather(
   });
 }
 
-// What crop_and_resize puts where it has nothing to read; the others have zero there.
-double extrapolation_value(const RoiCall& call) {
-  return call.op == "crop_and_resize" ? call.options[1] : 0;
-}
-
 Tensor mean(const RoiArgs& args) {
   const Tensor output = in_huge_pages(prepare_mean(args));
   const Tensor& input = args.inputs[0];

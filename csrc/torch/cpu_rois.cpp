@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "torch/check.h"
 #include "torch/geometry.h"
 
 namespace roiops {
@@ -9,10 +10,6 @@ namespace {
 
 // The columns of crop_and_resize, (y1, x1, y2, x2), in the order of rows.
 const int64_t kCropColumns[] = {1, 0, 3, 2};
-
-bool is_crop(const RoiCall& call) {
-  return call.op == "crop_and_resize";
-}
 
 Tensor crop_columns(const Tensor& boxes) {
   return boxes.index_select(1, at::tensor(at::IntArrayRef(kCropColumns)));
@@ -27,7 +24,8 @@ std::vector<int64_t> image_numbers(
     const double image = std::trunc(value);
     // Written as "not inside" because NaN fails every comparison.
     if (!(image >= 0 && image < static_cast<double>(images))) {
-      TORCH_CHECK_INDEX(false, call.op, ": `", is_crop(call) ? "box_indices" : "boxes",
+      TORCH_CHECK_INDEX(false, call.op, ": `",
+          is_crop(call) ? "box_indices" : rule_of(call.op).boxes_name(),
           "` must name images in [0, ", images, "), but got ",
           std::isnan(value) ? std::abs(value) : value, " in row ", i, ".");
     }

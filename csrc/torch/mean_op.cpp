@@ -39,6 +39,15 @@ double number(int64_t value) {
 
 }  // namespace
 
+RoiArgs with_float_features(RoiArgs args) {
+  for (Tensor& map : args.inputs) {
+    const bool integral =
+        map.defined() && at::isIntegralType(map.scalar_type(), /*includeBool=*/true);
+    map = integral && is_crop(args.call) ? map.to(at::kFloat) : map;
+  }
+  return args;
+}
+
 RoiArgs RoiAlign::pack(const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned) {
   return {{input}, rois, {},
@@ -63,9 +72,7 @@ RoiArgs CropAndResize::pack(const Tensor& image, const Tensor& boxes, const Tens
     SymInt crop_height, SymInt crop_width, std::string_view method, double extrapolation_value) {
   TORCH_CHECK(method == "bilinear" || method == "nearest",
       "crop_and_resize: `method` must be \"bilinear\" or \"nearest\", but got \"", method, "\".");
-  const bool integral =
-      image.defined() && at::isIntegralType(image.scalar_type(), /*includeBool=*/true);
-  return {{integral ? image.to(at::kFloat) : image}, boxes, box_indices,
+  return {{image}, boxes, box_indices,
       {"crop_and_resize", {number(method == "nearest"), extrapolation_value},
           {std::move(crop_height), std::move(crop_width)}}};
 }

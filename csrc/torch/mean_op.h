@@ -45,6 +45,17 @@ struct RoiArgs {
   RoiCall call;
 };
 
+// crop_and_resize has its images' numbers in a tensor of their own, normalised boxes, integer
+// images and a constant beyond the border.
+inline bool is_crop(const RoiCall& call) {
+  return call.op == "crop_and_resize";
+}
+inline double extrapolation_value(const RoiCall& call) {
+  return is_crop(call) ? call.options[1] : 0;
+}
+// For the kernels: integer images have no gradient, so that autograd need not convert them.
+RoiArgs with_float_features(RoiArgs args);
+
 using Mean = Tensor(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
     SymIntArrayRef output_size, std::string_view op, Options options);
 using MeanBackward = Tensor(const Tensor& grad, const Tensor& boxes, const OptionalTensor& extra,
@@ -161,7 +172,7 @@ struct MeanOp<Op, RoiArgs(Args...)> {
   }
   template <typename Backend>
   static Tensor kernel(Args... args) {
-    return Backend::mean(Op::pack(std::forward<Args>(args)...));
+    return Backend::mean(with_float_features(Op::pack(std::forward<Args>(args)...)));
   }
 };
 

@@ -60,10 +60,6 @@ void check_tangent(
   }
 }
 
-const Rule& any_rule_of(const std::string& op) {
-  return rule_of(op, is_max_op(op) ? Reduction::kMax : Reduction::kMean);
-}
-
 Tensor new_like(const Tensor& tensor) {
   return at::empty_symint(tensor.sym_sizes(), tensor.options());
 }
@@ -108,7 +104,7 @@ Tensor new_map(
 }  // namespace
 
 SamplingOptions sampling_options(const RoiCall& call) {
-  const Rule& rule = any_rule_of(call.op);
+  const Rule& rule = rule_of(call.op);
   const double ratio = call.options[rule.ratio];
   // The operators that have no such option sample between pixel centres.
   const size_t aligned = rule.ratio + 1;
@@ -118,7 +114,7 @@ SamplingOptions sampling_options(const RoiCall& call) {
 }
 
 bool is_position_sensitive(const RoiCall& call) {
-  return any_rule_of(call.op).position_sensitive;
+  return rule_of(call.op).position_sensitive;
 }
 
 Tensor prepare_mean(const RoiArgs& args) {

@@ -113,10 +113,10 @@ C10_HOST_DEVICE void add_rotated(Hash& hash, const Options& options, const Box& 
   const RotatedRoi<T> roi =
       rotated_roi<T>(box.roi, RotatedOptions<T>{options.sampling, false, options.bins});
   for (int32_t p = 0; p < options.bins.height; ++p) {
-    const SampleRange<T> rows = roi.rows(p, kMap);
+    const SampleRange<T> rows = roi.rows(p, whole(kMap));
     hash.add(rows.first);
     hash.add(rows.count);
-    const SampleRange<T> columns = roi.columns(p, 0, rows.first, kMap);
+    const SampleRange<T> columns = roi.columns(p, 0, rows.first, whole(kMap));
     hash.add(columns.first);
     hash.add(columns.count);
     const RotatedSample<T> sample = roi.sample(p, 0, rows.first, columns.first);

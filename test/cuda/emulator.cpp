@@ -8,6 +8,7 @@ namespace roiops {
 namespace {
 
 int32_t threads_per_block = 256;
+bool last_thread_first = false;
 
 struct HostLauncher {
   static int32_t threads() {
@@ -22,21 +23,22 @@ struct HostLauncher {
     std::vector<double> memory(size.used / sizeof(double) + 2);
     for (int64_t block = 0; block < blocks; ++block) {
       std::fill(memory.begin(), memory.end(), std::nan(""));
-      cuda::HostContext context{block, threads()};
+      cuda::HostContext context{block, threads(), last_thread_first};
       cuda::Arena arena{(reinterpret_cast<uintptr_t>(memory.data()) + 15) / 16 * 16};
       kernel(context, arena);
     }
   }
 };
 
-void set_threads(int64_t threads) {
+void set_threads(int64_t threads, bool backwards) {
   threads_per_block = static_cast<int32_t>(threads);
+  last_thread_first = backwards;
 }
 
 }  // namespace
 
 TORCH_LIBRARY(roiops_blocks, m) {
-  m.def("set_threads(int threads) -> ()", set_threads);
+  m.def("set_threads(int threads, bool backwards=False) -> ()", set_threads);
   for (const c10::OperatorName& name : c10::Dispatcher::singleton().getAllOpNames()) {
     if (name.name.rfind("roiops::", 0) == 0) {
       const auto op = c10::Dispatcher::singleton().findSchemaOrThrow(name.name.c_str(), "");
