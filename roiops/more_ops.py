@@ -39,7 +39,7 @@ def crop_and_resize(
     ``boxes``: no gradient. Deterministic: on CPU, the same bits for any number of threads.
 
     Raises:
-        IndexError: an index outside ``[0, N)``.
+        IndexError: an index outside ``[0, N)``. On CUDA it is a device-side assertion.
         RuntimeError: any other wrong argument, with its name, the rule and its value.
     """
     if has_torch_function_variadic(image, boxes, box_indices):

@@ -57,7 +57,7 @@ def roi_align(
     Deterministic: on CPU, forward and backward give the same bits for any number of threads.
 
     Raises:
-        IndexError: a box names an image outside ``[0, N)``.
+        IndexError: a box names an image outside ``[0, N)``. On CUDA it is a device-side assertion.
         TypeError: an argument is no tensor, list of tensors, or size where it must be.
         RuntimeError: any other wrong argument, with its name, the rule and its value.
     """

@@ -12,7 +12,8 @@
 //   aligned        pixel centres lie at integer + 0.5
 // The result is [K, C, pooled_height, pooled_width] in the dtype and memory format of `input`.
 // Gradients flow to `input`, of any order, and to `rois`, of first order. A wrong argument throws
-// c10::Error, a box that names no image c10::IndexError. docs/semantics.md has the formulae.
+// c10::Error, a box that names no image c10::IndexError (on CUDA it is a device-side assertion).
+// docs/semantics.md has the formulae.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +43,8 @@ ROIOPS_API at::Tensor roi_align(const at::Tensor& input, const at::Tensor& rois,
     double spatial_scale, int64_t pooled_height, int64_t pooled_width, int64_t sampling_ratio = -1,
     bool aligned = false);
 
-// The largest of the samples of roi_align, and which one it is: int32, its number in the bin in
-// scan order, -1 in a bin without samples.
+// The largest of the samples of roi_align, and which one it is: int32, its number, in scan order,
+// among the bin's samples that lie on the map; -1 in a bin without any.
 ROIOPS_API std::tuple<at::Tensor, at::Tensor> roi_align_max(const at::Tensor& input,
     const at::Tensor& rois, double spatial_scale, int64_t pooled_height, int64_t pooled_width,
     int64_t sampling_ratio = -1, bool aligned = false);
