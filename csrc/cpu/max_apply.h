@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <vector>
 
 #include "cpu/engine.h"
 #include "cpu/runtime.h"
 #include "cpu/sample_taps.h"
+#include "cpu/tap_plan.h"
 
 namespace roiops::cpu {
 
@@ -24,9 +27,108 @@ void for_each_roi(const Lister& lister, const RoiList& rois, Body&& body) {
   });
 }
 
+// Some RoIs of one image, with their samples.
+template <typename Lister>
+struct SampleChunk {
+  using T = typename Lister::T;
+  int64_t image;
+  std::vector<int64_t> rois;
+  std::vector<SampleList<Lister>> lists;
+  std::vector<RoiSamples<T>> samples;
+  PixelSpan span;
+  int64_t taps = 0;
+};
+
+// Calls body(chunk) for all RoIs, image by image, about kChunkTaps at a time: see NOTE [Chunks].
+template <typename Lister, typename Body>
+void for_each_sample_chunk(const Lister& lister, const RoiList& rois, Body&& body) {
+  std::vector<int64_t> order(rois.count()), cost(rois.count());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+      [&](int64_t a, int64_t b) { return rois.image[a] < rois.image[b]; });
+  parallel_for(rois.count(), [&](int64_t begin, int64_t end) {
+    Lister counter = lister;
+    for (int64_t roi = begin; roi < end; ++roi) {
+      counter.prepare(rois[roi]);
+      cost[roi] = counter.size() + counter.bins();
+    }
+  });
+  for (size_t begin = 0; begin < order.size();) {
+    SampleChunk<Lister> chunk{rois.image[order[begin]], {}, {}, {}, {}};
+    int64_t total = 0;
+    for (size_t at = begin; at < order.size(); ++at) {
+      const int64_t roi = order[at];
+      total += cost[roi];
+      if (at > begin && (total > kChunkTaps || rois.image[roi] != chunk.image)) {
+        break;
+      }
+      chunk.rois.push_back(roi);
+    }
+    begin += chunk.rois.size();
+    chunk.lists.assign(chunk.rois.size(), SampleList<Lister>(lister));
+    chunk.samples.resize(chunk.rois.size());
+    parallel_for(static_cast<int64_t>(chunk.rois.size()), [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        chunk.samples[i] = chunk.lists[i].list(rois[chunk.rois[i]], kValue);
+      }
+    });
+    for (const SampleList<Lister>& list : chunk.lists) {
+      chunk.span.add(list.span());
+      chunk.taps += list.tap_count();
+    }
+    body(chunk);
+  }
+}
+
+// Where many taps share their pixels: from panels, as gather_chunk.
+template <typename S, typename Lister>
+void select_from_panels(const SampleChunk<Lister>& chunk, const View<const S>& in,
+    const View<S>& out, const View<int32_t>& winner) {
+  using T = Accumulator<S>;
+  const int64_t pixels = chunk.span.pixels();
+  parallel_for((out.channels + kLanes<T> - 1) / kLanes<T>, [&](int64_t begin, int64_t end) {
+    const std::unique_ptr<T[]> panel(new T[pixels * kLanes<T>]);
+    for (int64_t channel = begin * kLanes<T>; channel < end * kLanes<T>; channel += kLanes<T>) {
+      const int64_t lanes = std::min<int64_t>(kLanes<T>, out.channels - channel);
+      if (lanes <= 0) {
+        break;
+      }
+      Block<const S> map = in.block(chunk.image, channel, lanes);
+      map.data += chunk.span.first * map.item_stride;
+      engine<S>().pack(map, pixels, panel.get());
+      for (size_t i = 0; i < chunk.rois.size(); ++i) {
+        const int64_t roi = chunk.rois[i];
+        max_engine<S>().select_panel(chunk.samples[i], panel.get(), chunk.span.first,
+            out.block(roi, channel, lanes), winner.block(roi, channel, lanes));
+      }
+    }
+  });
+}
+
+template <typename S, typename Lister>
+void select_chunk(const SampleChunk<Lister>& chunk, const View<const S>& in, const View<S>& out,
+    const View<int32_t>& winner) {
+  if (chunk.span.pixels() > 0 && chunk.taps > chunk.span.pixels()) {
+    select_from_panels(chunk, in, out, winner);
+    return;
+  }
+  parallel_for(static_cast<int64_t>(chunk.rois.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t roi = chunk.rois[i];
+      max_engine<S>().select(chunk.samples[i], in.block(chunk.image, 0, in.channels),
+          out.block(roi, 0, out.channels), winner.block(roi, 0, winner.channels));
+    }
+  });
+}
+
 template <typename S, typename Lister>
 void select(const Lister& lister, const RoiList& rois, const View<const S>& in, const View<S>& out,
     const View<int32_t>& winner) {
+  if (in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>) {
+    for_each_sample_chunk(
+        lister, rois, [&](const auto& chunk) { select_chunk(chunk, in, out, winner); });
+    return;
+  }
   for_each_roi(lister, rois, [&](auto& list, int64_t roi) {
     max_engine<S>().select(list.list(rois[roi], kValue), in.block(rois.image[roi], 0, in.channels),
         out.block(roi, 0, out.channels), winner.block(roi, 0, winner.channels));

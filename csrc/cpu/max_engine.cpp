@@ -1,8 +1,14 @@
 // See max_engine.h and NOTE [Engine].
 #include "cpu/max_engine.h"
 
+#include <utility>
+
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #ifndef ROIOPS_ISA
 #error "compile this file with ROIOPS_ISA=<name of the instruction set>"
@@ -10,6 +16,8 @@
 
 namespace roiops::cpu::ROIOPS_ISA {
 namespace {
+
+#include "cpu/vec.h"
 
 template <typename T>
 struct Winner {
@@ -58,35 +66,65 @@ int64_t sample_of(const RoiSamples<T>& roi, int64_t bin, int32_t tag) {
 }
 
 template <typename S, typename T>
-void store(const RoiSamples<T>& roi, int64_t bin, int64_t lane, const Winner<T>& winner,
+void set_winner(const RoiSamples<T>& roi, int64_t bin, int64_t lane, const Winner<T>& winner,
     const Block<S>& out, const Block<int32_t>& tags) {
   out.data[bin * out.item_stride + lane * out.lane_stride] = static_cast<S>(winner.value);
   tags.data[bin * tags.item_stride + lane * tags.lane_stride] = tag_of<S>(roi, bin, winner);
 }
 
-// Contiguous channels: all lanes of a sample at once.
-template <typename S, typename T = Accumulator<S>>
-void select_lanes(const RoiSamples<T>& roi, int64_t bin, const Block<const S>& in, int64_t first,
-    const Block<S>& out, const Block<int32_t>& tags) {
-  const int64_t lanes = in.lanes - first < kLanes<T> ? in.lanes - first : kLanes<T>;
-  Winner<T> best[kLanes<T>];
-  for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
-    T sum[kLanes<T>] = {};
-    for (int64_t t = roi.tap[s]; t < roi.tap[s + 1]; ++t) {
-      const S* const at = in.data + first + roi.taps[t].pixel * in.item_stride;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const T term = roi.taps[t].weight * static_cast<T>(at[lane]);
-        sum[lane] = t == roi.tap[s] ? term : sum[lane] + term;
-      }
-    }
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      if (s == roi.start[bin] || beats(sum[lane], best[lane].value)) {
-        best[lane] = {sum[lane], s};
-      }
-    }
+// Numbers as wide as the values, so that one mask chooses among both.
+template <typename T>
+using Number = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+
+template <typename T>
+using Numbers = Vector<Number<T>>;
+
+// The largest of one bin's samples, for kWidth neighbouring channels.
+template <typename T>
+struct Best {
+  Vector<T> value{};
+  Numbers<T> sample = Numbers<T>{} - 1;  // in the bin
+
+  // NaN beats everything but NaN, as in beats().
+  void challenge(const Vector<T>& other, Number<T> number) {
+    const auto wins = (other > value) | ((other != other) & (value == value)) | (sample < 0);
+    value = wins ? other : value;
+    sample = wins ? Numbers<T>{} + number : sample;
   }
-  for (int64_t lane = 0; lane < lanes; ++lane) {
-    store(roi, bin, first + lane, best[lane], out, tags);
+};
+
+template <typename T, typename In>
+Best<T> best_of(
+    const RoiSamples<T>& roi, int64_t bin, const In* in, int64_t item_stride, int64_t first_item) {
+  Best<T> best;
+  for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
+    const Tap<T>* tap = roi.taps + roi.tap[s];
+    const Tap<T>* const end = roi.taps + roi.tap[s + 1];
+    const auto term = [&] {
+      return tap->weight * load<T>(in + (tap->pixel - first_item) * item_stride);
+    };
+    Vector<T> sum = term();  // not 0 + ...: a sum of one term keeps the sign of a zero
+    for (++tap; tap != end; ++tap) {
+      sum += term();
+    }
+    best.challenge(sum, static_cast<Number<T>>(s - roi.start[bin]));
+  }
+  return best;
+}
+
+// Neighbouring channels. The last vector overlaps.
+template <typename S, typename In, typename T = Accumulator<S>>
+void select_rows(const RoiSamples<T>& roi, const Block<const In>& in, const Block<S>& out,
+    const Block<int32_t>& tags) {
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    for (int64_t next = 0; next < in.lanes; next += kWidth<T>) {
+      const int64_t lane = next + kWidth<T> <= in.lanes ? next : in.lanes - kWidth<T>;
+      const Best<T> best = best_of<T>(roi, bin, in.data + lane, in.item_stride, in.first_item);
+      for (int32_t i = 0; i < kWidth<T> && lane + i < out.lanes; ++i) {
+        const int64_t sample = best.sample[i] < 0 ? -1 : roi.start[bin] + best.sample[i];
+        set_winner(roi, bin, lane + i, Winner<T>{best.value[i], sample}, out, tags);
+      }
+    }
   }
 }
 
@@ -94,12 +132,13 @@ template <typename S>
 void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out,
     const Block<int32_t>& tags) {
   using T = Accumulator<S>;
+  if (in.lane_stride == 1 && in.lanes >= kWidth<T>) {
+    select_rows(roi, in, out, tags);
+    return;
+  }
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
-    for (int64_t lane = 0; lane < in.lanes && in.lane_stride == 1; lane += kLanes<T>) {
-      select_lanes(roi, bin, in, lane, out, tags);
-    }
-    // Channels outermost otherwise, so that a plane's rows are read while they are in the cache.
-    for (int64_t lane = 0; lane < in.lanes && in.lane_stride != 1; ++lane) {
+    // Channels outermost, so that a plane's rows are read while they are in the cache.
+    for (int64_t lane = 0; lane < in.lanes; ++lane) {
       Winner<T> best;
       for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
         const T value = sample_value(roi, s, in.data + lane * in.lane_stride, in.item_stride);
@@ -107,9 +146,16 @@ void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, con
           best = {value, s};
         }
       }
-      store(roi, bin, lane, best, out, tags);
+      set_winner(roi, bin, lane, best, out, tags);
     }
   }
+}
+
+template <typename S>
+void select_panel(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
+    const Block<S>& out, const Block<int32_t>& tags) {
+  using T = Accumulator<S>;
+  select_rows(roi, Block<const T>{panel, kLanes<T>, 1, kLanes<T>, 0, first}, out, tags);
 }
 
 // Calls body(bin, lane, sample) for every lane of every bin that has a winner.
@@ -169,7 +215,8 @@ void products(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
 
 template <typename S>
 const MaxEngine<S>& max_engine() {
-  static constexpr MaxEngine<S> kEngine = {&select<S>, &gather<S>, &scatter<S>, &products<S>};
+  static constexpr MaxEngine<S> kEngine = {
+      &select<S>, &select_panel<S>, &gather<S>, &scatter<S>, &products<S>};
   return kEngine;
 }
 

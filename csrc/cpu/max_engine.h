@@ -25,6 +25,9 @@ struct MaxEngine {
   // winner -1.
   void (*select)(const RoiSamples<T>& roi, const Block<const S>& in, const Block<S>& out,
       const Block<int32_t>& winner);
+  // The same from a panel that starts with the image's pixel `first`.
+  void (*select_panel)(const RoiSamples<T>& roi, const T* panel, int64_t first, const Block<S>& out,
+      const Block<int32_t>& winner);
   // out = the winners' taps applied to in
   void (*gather)(const RoiSamples<T>& roi, const Block<const S>& in,
       const Block<const int32_t>& winner, const Block<S>& out);

@@ -7,6 +7,7 @@
 #include "core/winner.h"
 #include "cpu/max_engine.h"
 #include "cpu/separable_taps.h"
+#include "cpu/tap_plan.h"
 
 namespace roiops::cpu {
 
@@ -24,6 +25,14 @@ class SampleTaps {
     const auto decoded = geometry_.decode(roi.row, map_);
     list(decoded.y, geometry_.bins.height, map_.height, y_);
     list(decoded.x, geometry_.bins.width, map_.width, x_);
+  }
+
+  int64_t bins() const {
+    return int64_t{geometry_.bins.height} * geometry_.bins.width;
+  }
+  // Taps and samples, at most.
+  int64_t size() const {
+    return static_cast<int64_t>(4 * y_.entries.size() * x_.entries.size());
   }
 
   // Calls tap(pixel, SeparableTap) for every tap, end_sample(tag) after each sample and end_bin()
@@ -97,6 +106,14 @@ class SampleList {
         [&] { start_.push_back(static_cast<int64_t>(tap_.size()) - 1); });
     return {static_cast<int64_t>(start_.size()) - 1, start_.data(), tap_.data(),
         Lister::kPixels ? tags_.data() : nullptr, taps_.data()};
+  }
+  // The pixels between the first tap and the last.
+  PixelSpan span() const {
+    PixelSpan span;
+    for (const Tap<T>& tap : taps_) {
+      span.add(tap.pixel);
+    }
+    return span;
   }
   int64_t tap_count() const {
     return static_cast<int64_t>(taps_.size());
