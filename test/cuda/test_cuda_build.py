@@ -17,7 +17,11 @@ from ptxas import kernels
 import roiops
 
 # Pattern of a kernel's name -> bytes that it may spill. A row says why.
-ALLOWED_SPILLS: dict[str, int] = {}
+ALLOWED_SPILLS = {
+    r"<double": 1000,  # for tests of gradients: nothing is trained in it
+    r"PixelGeometry": 400,  # its axes divide 64-bit numbers, in calls that save registers
+    r"IntegralGeometry": 16,
+}
 
 
 @pytest.fixture(scope="module")
