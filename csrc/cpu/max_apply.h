@@ -146,26 +146,43 @@ void gather_winners(const Lister& lister, const RoiList& rois, const View<const 
   });
 }
 
-// One thread has all RoIs of an image for a block of channels: no races, and one rounding.
+// One thread has all RoIs of an image for a block of channels: no races, and one rounding. Winners
+// that are named by their pixels need no samples, and planes no panel.
 template <typename S, typename Lister>
 void scatter_winners(const Lister& lister, const RoiList& rois, const View<const S>& grad,
     const View<const int32_t>& winner, const View<S>& in, int64_t images) {
   using T = Accumulator<S>;
   const int64_t blocks = (in.channels + kLanes<T> - 1) / kLanes<T>;
+  const bool planes = Lister::kPixels && in.channel_stride != 1;
   parallel_for(images * blocks, [&](int64_t begin, int64_t end) {
     const std::unique_ptr<T[]> panel(new T[in.items * kLanes<T>]);
     SampleList<Lister> list(lister);
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t image = piece / blocks, channel = piece % blocks * kLanes<T>;
       const int64_t lanes = std::min<int64_t>(kLanes<T>, in.channels - channel);
+      const Block<T> sums = planes ? Block<T>{panel.get(), 1, in.items, lanes}
+                                   : Block<T>{panel.get(), kLanes<T>, 1, lanes};
       std::fill_n(panel.get(), in.items * kLanes<T>, T(0));
       for (int64_t roi = 0; roi < rois.count(); ++roi) {
-        if (rois.image[roi] == image) {
-          max_engine<S>().scatter(list.list(rois[roi], kValue), grad.block(roi, channel, lanes),
-              winner.block(roi, channel, lanes), panel.get());
+        if (rois.image[roi] != image) {
+          continue;
+        }
+        const Block<const S> g = grad.block(roi, channel, lanes);
+        const Block<const int32_t> names = winner.block(roi, channel, lanes);
+        if constexpr (Lister::kPixels) {
+          max_engine<S>().scatter_pixels(grad.items, g, names, in.items, sums);
+        } else {
+          max_engine<S>().scatter(list.list(rois[roi], kValue), g, names, panel.get());
         }
       }
-      engine<S>().unpack(panel.get(), in.items, in.block(image, channel, lanes));
+      const Block<S> map = in.block(image, channel, lanes);
+      if (!planes) {
+        engine<S>().unpack(panel.get(), in.items, map);
+      }
+      for (int64_t i = 0; planes && i < lanes * in.items; ++i) {
+        map.data[i / in.items * map.lane_stride + i % in.items * map.item_stride] =
+            static_cast<S>(panel[i]);
+      }
     }
   });
 }

@@ -181,6 +181,33 @@ void gather(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in,
   });
 }
 
+// In the order of the gradient's memory.
+template <typename S>
+void scatter_pixels(int64_t bins, const Block<const S>& grad, const Block<const int32_t>& tags,
+    int64_t pixels, const Block<Accumulator<S>>& in) {
+  using T = Accumulator<S>;
+  const auto add = [&](int64_t bin, int64_t lane) {
+    const int32_t tag = tags.data[bin * tags.item_stride + lane * tags.lane_stride];
+    if (tag >= 0 && tag < pixels) {
+      in.data[tag * in.item_stride + lane * in.lane_stride] +=
+          static_cast<T>(grad.data[bin * grad.item_stride + lane * grad.lane_stride]);
+    }
+  };
+  if (in.lane_stride == 1) {
+    for (int64_t bin = 0; bin < bins; ++bin) {
+      for (int64_t lane = 0; lane < grad.lanes; ++lane) {
+        add(bin, lane);
+      }
+    }
+    return;
+  }
+  for (int64_t lane = 0; lane < grad.lanes; ++lane) {
+    for (int64_t bin = 0; bin < bins; ++bin) {
+      add(bin, lane);
+    }
+  }
+}
+
 template <typename S>
 void scatter(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
     const Block<const int32_t>& tags, Accumulator<S>* panel) {
@@ -216,7 +243,7 @@ void products(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
 template <typename S>
 const MaxEngine<S>& max_engine() {
   static constexpr MaxEngine<S> kEngine = {
-      &select<S>, &select_panel<S>, &gather<S>, &scatter<S>, &products<S>};
+      &select<S>, &select_panel<S>, &gather<S>, &scatter_pixels<S>, &scatter<S>, &products<S>};
   return kEngine;
 }
 

@@ -31,6 +31,9 @@ struct MaxEngine {
   // out = the winners' taps applied to in
   void (*gather)(const RoiSamples<T>& roi, const Block<const S>& in,
       const Block<const int32_t>& winner, const Block<S>& out);
+  // in[winner] += grad, where winners are named by their pixels; other numbers name none
+  void (*scatter_pixels)(int64_t bins, const Block<const S>& grad,
+      const Block<const int32_t>& winner, int64_t pixels, const Block<T>& in);
   // panel += the transpose
   void (*scatter)(const RoiSamples<T>& roi, const Block<const S>& grad,
       const Block<const int32_t>& winner, T* panel);
