@@ -25,22 +25,9 @@ namespace {
 template <typename T>
 constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
-// Bins that are staged, pixel by pixel as in a panel, on the way to or from planes.
-constexpr int64_t kStaged = 64;
-
 template <typename T>
 int64_t min_lanes(int64_t lanes) {
   return lanes < kLanes<T> ? lanes : kLanes<T>;
-}
-
-template <typename S>
-void pack(const Block<const S>& in, int64_t pixels, Accumulator<S>* panel) {
-  in.lane_stride == 1 ? from_rows(in, pixels, panel) : from_planes(in, pixels, panel);
-}
-
-template <typename S>
-void unpack(const Accumulator<S>* panel, int64_t pixels, const Block<S>& out) {
-  out.lane_stride == 1 ? to_rows(panel, pixels, out) : to_planes(panel, pixels, out);
 }
 
 // The sums of kCount vectors of neighbouring lanes stay in registers.
@@ -117,13 +104,6 @@ void gather(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& in, const 
         {in.data + lane * in.lane_stride, in.item_stride, in.lane_stride, lanes, in.bin_stride},
         Block<S>{out.data + lane * out.lane_stride, out.item_stride, out.lane_stride, lanes});
   }
-}
-
-// Block of `count` bins from `first` on.
-template <typename S>
-Block<S> bins_of(const Block<S>& block, int64_t first) {
-  return {
-      block.data + first * block.item_stride, block.item_stride, block.lane_stride, block.lanes};
 }
 
 template <typename S>

@@ -18,6 +18,8 @@ namespace roiops::cpu::ROIOPS_ISA {
 namespace {
 
 #include "cpu/vec.h"
+// after the vectors
+#include "cpu/panel.h"
 
 template <typename T>
 struct Winner {
@@ -83,13 +85,13 @@ using Numbers = Vector<Number<T>>;
 template <typename T>
 struct Best {
   Vector<T> value{};
-  Numbers<T> sample = Numbers<T>{} - 1;  // in the bin
+  Numbers<T> tag = Numbers<T>{} - 1;
 
   // NaN beats everything but NaN, as in beats().
   void challenge(const Vector<T>& other, Number<T> number) {
-    const auto wins = (other > value) | ((other != other) & (value == value)) | (sample < 0);
+    const auto wins = (other > value) | ((other != other) & (value == value)) | (tag < 0);
     value = wins ? other : value;
-    sample = wins ? Numbers<T>{} + number : sample;
+    tag = wins ? Numbers<T>{} + number : tag;
   }
 };
 
@@ -107,23 +109,33 @@ Best<T> best_of(
     for (++tap; tap != end; ++tap) {
       sum += term();
     }
-    best.challenge(sum, static_cast<Number<T>>(s - roi.start[bin]));
+    best.challenge(sum, static_cast<Number<T>>(roi.tag ? roi.tag[s] : s - roi.start[bin]));
   }
   return best;
 }
 
-// Neighbouring channels. The last vector overlaps.
-template <typename S, typename In, typename T = Accumulator<S>>
-void select_rows(const RoiSamples<T>& roi, const Block<const In>& in, const Block<S>& out,
+// Tags are 32 bits wide, whatever the values are.
+template <typename T>
+void store_tags(int32_t* at, const Numbers<T>& tags) {
+  if constexpr (sizeof(Number<T>) == sizeof(int32_t)) {
+    __builtin_memcpy(at, &tags, sizeof(tags));
+  } else {
+    for (int32_t i = 0; i < kWidth<T>; ++i) {
+      at[i] = static_cast<int32_t>(tags[i]);
+    }
+  }
+}
+
+// Neighbouring channels on both sides. The last vector overlaps.
+template <typename S, typename T = Accumulator<S>>
+void select_rows(const RoiSamples<T>& roi, const Block<const S>& in, const Block<S>& out,
     const Block<int32_t>& tags) {
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     for (int64_t next = 0; next < in.lanes; next += kWidth<T>) {
       const int64_t lane = next + kWidth<T> <= in.lanes ? next : in.lanes - kWidth<T>;
       const Best<T> best = best_of<T>(roi, bin, in.data + lane, in.item_stride, in.first_item);
-      for (int32_t i = 0; i < kWidth<T> && lane + i < out.lanes; ++i) {
-        const int64_t sample = best.sample[i] < 0 ? -1 : roi.start[bin] + best.sample[i];
-        set_winner(roi, bin, lane + i, Winner<T>{best.value[i], sample}, out, tags);
-      }
+      store<T>(out.data + bin * out.item_stride + lane, best.value);
+      store_tags<T>(tags.data + bin * tags.item_stride + lane, best.tag);
     }
   }
 }
@@ -132,7 +144,8 @@ template <typename S>
 void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out,
     const Block<int32_t>& tags) {
   using T = Accumulator<S>;
-  if (in.lane_stride == 1 && in.lanes >= kWidth<T>) {
+  const bool rows = in.lane_stride == 1 && out.lane_stride == 1 && tags.lane_stride == 1;
+  if (rows && in.lanes >= kWidth<T>) {
     select_rows(roi, in, out, tags);
     return;
   }
@@ -155,7 +168,26 @@ template <typename S>
 void select_panel(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
     const Block<S>& out, const Block<int32_t>& tags) {
   using T = Accumulator<S>;
-  select_rows(roi, Block<const T>{panel, kLanes<T>, 1, kLanes<T>, 0, first}, out, tags);
+  constexpr int64_t kPanel = kLanes<T>;
+  alignas(64) T values[kStaged * kPanel];
+  alignas(64) int32_t names[kStaged * kPanel];
+  for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
+    const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t lane = 0; lane < kPanel; lane += kWidth<T>) {
+        const Best<T> best = best_of<T>(roi, bin + i, panel + lane, kPanel, first);
+        store<T>(values + i * kPanel + lane, best.value);
+        store_tags<T>(names + i * kPanel + lane, best.tag);
+      }
+    }
+    unpack(values, count, bins_of(out, bin));
+    const Block<int32_t> to = bins_of(tags, bin);
+    for (int64_t lane = 0; lane < to.lanes; ++lane) {
+      for (int64_t i = 0; i < count; ++i) {
+        to.data[lane * to.lane_stride + i * to.item_stride] = names[i * kPanel + lane];
+      }
+    }
+  }
 }
 
 // Calls body(bin, lane, sample) for every lane of every bin that has a winner.

@@ -95,3 +95,23 @@ void from_rows(const Block<const S>& in, int64_t items, T* panel) {
     }
   }
 }
+
+template <typename S>
+void pack(const Block<const S>& in, int64_t pixels, Accumulator<S>* panel) {
+  in.lane_stride == 1 ? from_rows(in, pixels, panel) : from_planes(in, pixels, panel);
+}
+
+template <typename S>
+void unpack(const Accumulator<S>* panel, int64_t pixels, const Block<S>& out) {
+  out.lane_stride == 1 ? to_rows(panel, pixels, out) : to_planes(panel, pixels, out);
+}
+
+// Bins that are staged, pixel by pixel as in a panel, on the way to or from planes.
+constexpr int64_t kStaged = 64;
+
+// Block of `count` bins from `first` on.
+template <typename S>
+Block<S> bins_of(const Block<S>& block, int64_t first) {
+  return {
+      block.data + first * block.item_stride, block.item_stride, block.lane_stride, block.lanes};
+}

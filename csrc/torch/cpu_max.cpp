@@ -18,6 +18,8 @@ void with_samples(const RoiCall& call, const Tensor& map, Body&& body) {
 struct CpuMax {
   static std::tuple<Tensor, Tensor> max(const RoiArgs& args) {
     const auto [values, argmax] = prepare_max(args);
+    in_huge_pages(values);
+    in_huge_pages(argmax);
     const Tensor& input = args.inputs[0];
     const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());
     if (values.numel() == 0) {
@@ -34,7 +36,7 @@ struct CpuMax {
   }
 
   static Tensor max_select(const RoiArgs& args, const Tensor& argmax, const Tensor& boxes_tangent) {
-    const Tensor output = prepare_max_select(args, argmax, boxes_tangent);
+    const Tensor output = in_huge_pages(prepare_max_select(args, argmax, boxes_tangent));
     const Tensor& input = args.inputs[0];
     const Boxes boxes = read_boxes(args, input.size(0), input.scalar_type());
     if (output.numel() == 0) {
@@ -59,7 +61,7 @@ struct CpuMax {
 
   static Tensor max_backward(
       const Tensor& grad, const Tensor& argmax, const RoiArgs& args, SymIntArrayRef input_size) {
-    const Tensor result = prepare_max_backward(grad, argmax, args, input_size);
+    const Tensor result = in_huge_pages(prepare_max_backward(grad, argmax, args, input_size));
     const Boxes boxes = read_boxes(args, result.size(0), grad.scalar_type());
     if (grad.numel() == 0 || result.numel() == 0) {
       return result.zero_();
