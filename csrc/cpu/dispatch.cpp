@@ -20,41 +20,32 @@ ROIOPS_DECLARE(generic)
 #ifdef ROIOPS_X86_ISAS
 ROIOPS_DECLARE(avx2)
 ROIOPS_DECLARE(avx512)
+#else
+namespace avx2 = generic;
+namespace avx512 = generic;
 #endif
+
+namespace {
+
+template <typename E>
+const E& choose(const E& of_generic, const E& of_avx2, const E& of_avx512) {
+  const Isa best = isa();
+  return best == Isa::kAvx512 ? of_avx512 : best == Isa::kAvx2 ? of_avx2 : of_generic;
+}
+
+}  // namespace
 
 template <typename S>
 const Engine<S>& engine() {
-  static const Engine<S>& chosen = []() -> const Engine<S>& {
-#ifdef ROIOPS_X86_ISAS
-    switch (isa()) {
-      case Isa::kAvx512:
-        return avx512::engine<S>();
-      case Isa::kAvx2:
-        return avx2::engine<S>();
-      default:
-        break;
-    }
-#endif
-    return generic::engine<S>();
-  }();
+  static const Engine<S>& chosen =
+      choose(generic::engine<S>(), avx2::engine<S>(), avx512::engine<S>());
   return chosen;
 }
 
 template <typename S>
 const MaxEngine<S>& max_engine() {
-  static const MaxEngine<S>& chosen = []() -> const MaxEngine<S>& {
-#ifdef ROIOPS_X86_ISAS
-    switch (isa()) {
-      case Isa::kAvx512:
-        return avx512::max_engine<S>();
-      case Isa::kAvx2:
-        return avx2::max_engine<S>();
-      default:
-        break;
-    }
-#endif
-    return generic::max_engine<S>();
-  }();
+  static const MaxEngine<S>& chosen =
+      choose(generic::max_engine<S>(), avx2::max_engine<S>(), avx512::max_engine<S>());
   return chosen;
 }
 

@@ -45,7 +45,7 @@ bool beats(T value, T best) {
   return value > best || (value != value && best == best);
 }
 
-template <typename S, typename T>
+template <typename T>
 int32_t tag_of(const RoiSamples<T>& roi, int64_t bin, const Winner<T>& winner) {
   if (winner.sample < 0) {
     return -1;
@@ -71,7 +71,7 @@ template <typename S, typename T>
 void set_winner(const RoiSamples<T>& roi, int64_t bin, int64_t lane, const Winner<T>& winner,
     const Block<S>& out, const Block<int32_t>& tags) {
   out.data[bin * out.item_stride + lane * out.lane_stride] = static_cast<S>(winner.value);
-  tags.data[bin * tags.item_stride + lane * tags.lane_stride] = tag_of<S>(roi, bin, winner);
+  tags.data[bin * tags.item_stride + lane * tags.lane_stride] = tag_of(roi, bin, winner);
 }
 
 // Numbers as wide as the values, so that one mask chooses among both.
@@ -190,7 +190,7 @@ void select_panel(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* p
   }
 }
 
-// Calls body(bin, lane, sample) for every lane of every bin that has a winner.
+// Calls body(bin, lane, sample) for every lane of every bin; sample is -1 where none has won.
 template <typename T, typename Body>
 void for_each_winner(const RoiSamples<T>& roi, const Block<const int32_t>& tags, Body&& body) {
   for (int64_t bin = 0; bin < roi.bins; ++bin) {

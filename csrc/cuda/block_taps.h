@@ -2,12 +2,11 @@
 //
 // NOTE [Block taps]
 // What NOTE [Listers] is to the CPU engine: one class per kind of geometry, with
-//   Shared, share(arena)          what a block keeps of the RoI
+//   Shared, share(arena)            what a block keeps of the RoI
 //   prepare(context, s, roi, part)  phases that list the RoI's taps for the bins and pixels of part
-//   visit(s, p, q, pixels, tap)   calls tap(y, x, t) for the taps of bin (p, q) on these pixels,
-//   which
-//                                 are the part's, in a fixed order, and for some others
-//   reach(roi)                    which pixels the RoI can read
+//   visit(s, p, q, pixels, tap)     calls tap(y, x, t) for the taps of bin (p, q) on these pixels,
+//                                   the part's, in a fixed order, and for some others
+//   reach(roi)                      which pixels the RoI can read
 // where t.weight(), t.tangent(box, extra) and t.add_gradient(product, box, extra) are those of the
 // CPU engine, extra being the bin's own two numbers.
 #pragma once
