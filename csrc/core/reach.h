@@ -10,8 +10,7 @@ namespace roiops {
 // so their ends are moved by what that can change, and by one pixel.
 template <typename T>
 C10_HOST_DEVICE AxisReach reach_between(T a, T b, int32_t pixels) {
-  constexpr T kEpsilon = sizeof(T) == sizeof(double) ? T(2.3e-16) : T(1.2e-7);
-  const T error = T(8) * kEpsilon * (std::abs(a) + std::abs(b));
+  const T error = T(8) * kEpsilon<T> * (std::abs(a) + std::abs(b));
   const T low = std::floor((a < b ? a : b) - error) - T(1);
   const T high = std::ceil((a < b ? b : a) + error) + T(2);
   if (!(low < T(pixels) && high > T(0))) {

@@ -95,6 +95,10 @@ C10_HOST_DEVICE SampleAxis<T> sample_axis(
   return {start, size, bin, finite ? grid : T(0), scale, T(0), bins, fixed_size};
 }
 
+// The spacing of numbers near one, rounded up.
+template <typename T>
+inline constexpr T kEpsilon = sizeof(T) == sizeof(double) ? T(2.3e-16) : T(1.2e-7);
+
 // Consecutive samples of one bin.
 template <typename T>
 struct SampleRange {
@@ -108,7 +112,6 @@ struct SampleRange {
 // the map, whose samples weigh nothing, costs nothing either.
 template <typename T>
 C10_HOST_DEVICE SampleRange<T> clip_samples(T base, T step, T count, T low, T high) {
-  constexpr T kEpsilon = sizeof(T) == sizeof(double) ? T(2.3e-16) : T(1.2e-7);
   constexpr T kMaxSlack = 1024;
   if (!(count >= T(1)) || !is_finite(base)) {
     return {T(0), 0};
@@ -116,7 +119,7 @@ C10_HOST_DEVICE SampleRange<T> clip_samples(T base, T step, T count, T low, T hi
   T first = T(0);
   T last = count - T(1);
   if (step != T(0)) {
-    const T error = T(4) * kEpsilon * (std::abs(base) + std::abs(low) + std::abs(high));
+    const T error = T(4) * kEpsilon<T> * (std::abs(base) + std::abs(low) + std::abs(high));
     const T spanned = error / std::abs(step);
     const T slack = T(1) + (spanned < kMaxSlack ? std::ceil(spanned) : kMaxSlack);
     const T at_low = (low - base) / step - T(0.5);
