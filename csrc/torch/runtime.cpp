@@ -3,6 +3,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
+#ifndef INTRA_OP_PARALLEL
+#error "at::parallel_for is serial in this file: compile it with OpenMP"
+#endif
+
 namespace roiops::cpu {
 
 void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
