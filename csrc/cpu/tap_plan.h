@@ -2,14 +2,16 @@
 //
 // NOTE [Chunks]
 // A RoI costs O(map) taps at most, but a thousand RoIs may cost a thousand maps. RoIs are taken in
-// order of level and image and their taps listed in chunks of about kChunkTaps, so that scratch
-// memory is bounded by one chunk (or by the largest single RoI). Chunk borders depend on the RoIs
-// alone, never on the number of threads, and so do the bits of every result.
+// order of level, image and height and their taps listed in chunks of about kChunkTaps, so that
+// scratch memory is bounded by one chunk (or by the largest single RoI). Chunk borders depend on
+// the RoIs alone, never on the number of threads, and so do the bits of every result.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -39,7 +41,22 @@ struct PixelSpan {
   }
 };
 
-// Some RoIs with their taps, sorted by level and image.
+// RoIs by level and image, and then by height: neighbours read the same part of the cache.
+inline std::vector<int64_t> order(const RoiList& rois) {
+  std::vector<std::tuple<int32_t, int64_t, double, int64_t>> keys(rois.count());
+  for (int64_t roi = 0; roi < rois.count(); ++roi) {
+    const double* const row = rois.rows + roi * rois.columns;
+    const double height = row[2] + row[4];  // twice the middle of (x1, y1, x2, y2)
+    keys[roi] = {rois.level[roi], rois.image[roi], std::isnan(height) ? 0.0 : height, roi};
+  }
+  std::sort(keys.begin(), keys.end());
+  std::vector<int64_t> result(keys.size());
+  std::transform(
+      keys.begin(), keys.end(), result.begin(), [](const auto& key) { return std::get<3>(key); });
+  return result;
+}
+
+// Some RoIs with their taps, sorted by level, image and height.
 template <typename T>
 struct TapChunk {
   int64_t index;  // 0 for the first chunk of the plan
@@ -66,13 +83,7 @@ class TapPlan {
   using T = typename Taps::T;
 
   TapPlan(Taps lister, const RoiList& rois)
-      : rois_(rois), prototype_(std::move(lister)), bins_(prototype_.bins()), order_(rois.count()) {
-    for (int64_t i = 0; i < rois.count(); ++i) {
-      order_[i] = i;
-    }
-    const auto source = [&](int64_t roi) { return std::pair(rois.level[roi], rois.image[roi]); };
-    std::stable_sort(
-        order_.begin(), order_.end(), [&](int64_t a, int64_t b) { return source(a) < source(b); });
+      : rois_(rois), prototype_(std::move(lister)), bins_(prototype_.bins()), order_(order(rois)) {
     count_taps();
     cut_chunks();
   }
@@ -147,7 +158,7 @@ class TapPlan {
   const RoiList& rois_;
   Taps prototype_;
   int64_t bins_;
-  std::vector<int64_t> order_;        // RoIs sorted by level and image
+  std::vector<int64_t> order_;        // see order()
   std::vector<int64_t> offset_;       // [count + 1], taps before each RoI in plan order
   std::vector<int64_t> chunk_begin_;  // [chunks + 1]
 };

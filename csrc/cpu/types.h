@@ -6,9 +6,9 @@
 
 namespace roiops::cpu {
 
-// Channels per panel: 128 bytes of accumulators, two AVX-512 registers or eight SSE ones.
+// Channels per panel: 64 bytes of accumulators, a line of the cache. Wider panels leave the cache.
 template <typename T>
-inline constexpr int32_t kLanes = static_cast<int32_t>(128 / sizeof(T));
+inline constexpr int32_t kLanes = static_cast<int32_t>(64 / sizeof(T));
 
 // Below this a panel, which always has kLanes, would be mostly empty.
 template <typename T>
