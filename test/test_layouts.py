@@ -54,14 +54,18 @@ def test_input_gradient_keeps_the_layout_of_grad(
         assert_same_bits(a, b)
 
 
+# Maps of fewer channels are summed plane by plane, in an order of their own.
+FEW = 4
+
+
 @few_options
-@pytest.mark.parametrize("channels", [3, 33], ids=lambda c: f"C{c}")
-def test_channels_do_not_mix(op, options, channels, device, generator) -> None:
+@pytest.mark.parametrize("channels, width", [(3, 1), (3, 2), (33, FEW)])
+def test_channels_do_not_mix(op, options, channels, width, device, generator) -> None:
     case = case_of(op, options, generator, device, channels=channels)
     whole, one = case(), op.channels_per_output(options)
-    for c in (0, channels // 2, channels - 1):
-        part = case.map(lambda m, c=c: m[:, c * one : (c + 1) * one])()
-        assert_same_bits(whole[:, c : c + 1], part)
+    for c in (0, (channels - width) // 2, channels - width):
+        part = case.map(lambda m, c=c: m[:, c * one : (c + width) * one])()
+        assert_same_bits(whole[:, c : c + width], part)
 
 
 def expanded(tensor: torch.Tensor, dim: int) -> torch.Tensor:
@@ -85,7 +89,7 @@ strided = pytest.mark.parametrize("view", NON_CONTIGUOUS.values(), ids=NON_CONTI
 @few_options
 @strided
 def test_any_strides_of_the_input(op, options, view, device, generator) -> None:
-    case = case_of(op, options, generator, device).map(view)
+    case = case_of(op, options, generator, device, channels=FEW + 1).map(view)
     assert not any(m.is_contiguous() for m in case.maps)
     expected = case.map(torch.Tensor.contiguous)()
     assert_same_bits(case(), expected)
@@ -101,7 +105,7 @@ def test_any_strides_of_the_input(op, options, view, device, generator) -> None:
 @few_options
 @strided
 def test_any_strides_of_the_gradient(op, options, view, device, generator) -> None:
-    case = case_of(op, options, generator, device)
+    case = case_of(op, options, generator, device, channels=FEW + 1)
     grad = view(grad_of(case, generator))
     assert_same_gradients(case, grad, grad.contiguous())
 

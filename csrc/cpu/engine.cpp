@@ -25,39 +25,112 @@ namespace {
 template <typename T>
 constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
-template <typename T>
-int64_t min_lanes(int64_t lanes) {
-  return lanes < kLanes<T> ? lanes : kLanes<T>;
-}
+// Pixel numbers are 32 bits wide.
+constexpr int64_t kAllPixels = int64_t{1} << 31;
 
-// The sums of kCount vectors of neighbouring lanes stay in registers.
-template <int32_t kCount, typename T, typename In, typename StoreFn>
-void sum_vectors(const Tap<T>* begin, const Tap<T>* end, const In* data, int64_t item_stride,
-    int64_t first_item, StoreFn&& store_sum) {
-  Vector<T> sum[kCount] = {};
-  for (const Tap<T>* tap = begin; tap != end; ++tap) {
-    const In* const at = data + (tap->pixel - first_item) * item_stride;
+// Sums of kCount vectors of neighbouring lanes, in registers.
+template <int32_t kCount, typename T>
+struct Sums {
+  Vector<T> at[kCount] = {};
+
+  template <typename In>
+  void add(T weight, const In* values) {
 #pragma GCC unroll 16
     for (int32_t i = 0; i < kCount; ++i) {
-      sum[i] += tap->weight * load<T>(at + i * kWidth<T>);
+      at[i] += weight * load<T>(values + i * kWidth<T>);
     }
   }
+  template <typename Out>
+  void store_to(Out* values) const {
 #pragma GCC unroll 16
-  for (int32_t i = 0; i < kCount; ++i) {
-    store_sum(i * kWidth<T>, sum[i]);
+    for (int32_t i = 0; i < kCount; ++i) {
+      store<T>(values + i * kWidth<T>, at[i]);
+    }
+  }
+};
+
+// sum + a * b with the rounding that vectors have: left to itself, the compiler may take products
+// of several terms at a time, and round them.
+template <typename T>
+T multiply_add(T a, T b, T sum) {
+#if defined(__FMA__)
+  if constexpr (sizeof(T) == sizeof(double)) {
+    return __builtin_fma(a, b, sum);
+  } else {
+    return __builtin_fmaf(a, b, sum);
+  }
+#else
+  return sum + a * b;
+#endif
+}
+
+// Of kCount lanes at any stride.
+template <int32_t kCount, typename T>
+struct StridedSums {
+  int64_t lane_stride;
+  T at[kCount] = {};
+
+  template <typename In>
+  void add(T weight, const In* values) {
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < kCount; ++i) {
+      at[i] = multiply_add(weight, static_cast<T>(values[i * lane_stride]), at[i]);
+    }
+  }
+};
+
+// sums += the bin's taps of `data`, which starts with item `first`.
+template <typename S, typename T, typename In>
+void sum_bin(const BinTaps<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
+  for (const Tap<T>* tap = bin.begin; tap != bin.end; ++tap) {
+    sums.add(tap->weight, data + (tap->pixel - first) * item_stride);
+  }
+}
+
+template <typename S, typename T, typename In>
+void sum_bin(const BinAxes<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
+  for (const Tap<T>* y = bin.y.begin; y != bin.y.end; ++y) {
+    const In* const row = data + (y->pixel * bin.width - first) * item_stride;
+    for (const Tap<T>* x = bin.x.begin; x != bin.x.end; ++x) {
+      sums.add(y->weight * x->weight, row + x->pixel * item_stride);
+    }
+  }
+}
+
+// Calls tap(pixel, weight) for the bin's taps among pixels [first, end).
+template <typename T, typename TapFn>
+void for_each_tap(const BinTaps<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
+  for (const Tap<T>* at = bin.begin; at != bin.end; ++at) {
+    if (at->pixel >= first && at->pixel < end) {
+      tap(at->pixel, at->weight);
+    }
+  }
+}
+
+// These are whole rows of the map.
+template <typename T, typename TapFn>
+void for_each_tap(const BinAxes<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
+  for (const Tap<T>* y = bin.y.begin; y != bin.y.end; ++y) {
+    const int64_t row = y->pixel * bin.width;
+    if (row < first || row >= end) {
+      continue;
+    }
+    for (const Tap<T>* x = bin.x.begin; x != bin.x.end; ++x) {
+      tap(row + x->pixel, y->weight * x->weight);
+    }
   }
 }
 
 // Neighbouring lanes on both sides: as many vectors at a time as registers hold. The last ones
 // overlap.
-template <typename S, typename T = Accumulator<S>>
-void gather_rows(const RoiTaps<T>& roi, const Block<const S>& in, const Block<S>& out) {
-  constexpr int32_t kMany = 8;
+template <typename S, typename Roi, typename T = Accumulator<S>>
+void gather_rows(const Roi& roi, const Block<const S>& in, const Block<S>& out) {
+  constexpr int32_t kMany = kVectorBytes == 64 ? 8 : 4;
   const auto sum = [&]<int32_t kCount>(int64_t bin, int64_t lane) {
-    S* const to = out.data + bin * out.item_stride + lane;
-    sum_vectors<kCount, T>(roi.taps + roi.start[bin], roi.taps + roi.start[bin + 1],
-        in.data + bin * in.bin_stride + lane, in.item_stride, in.first_item,
-        [&](int64_t i, const Vector<T>& value) { store<T>(to + i, value); });
+    Sums<kCount, T> sums;
+    sum_bin(
+        roi.bin(bin), in.data + bin * in.bin_stride + lane, in.item_stride, in.first_item, sums);
+    sums.store_to(out.data + bin * out.item_stride + lane);
   };
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     int64_t lane = 0;
@@ -73,61 +146,52 @@ void gather_rows(const RoiTaps<T>& roi, const Block<const S>& in, const Block<S>
   }
 }
 
-// Any strides, some lanes at a time.
-template <typename S, typename T = Accumulator<S>>
-void gather_strided(const RoiTaps<T>& roi, Block<const S> in, const Block<S>& out) {
-  for (int64_t bin = 0; bin < roi.bins; ++bin, in.data += in.bin_stride) {
-    T sum[kLanes<T>] = {};
-    for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-      const S* const at = in.data + (roi.taps[t].pixel - in.first_item) * in.item_stride;
-      for (int64_t lane = 0; lane < in.lanes; ++lane) {
-        sum[lane] += roi.taps[t].weight * static_cast<T>(at[lane * in.lane_stride]);
-      }
-    }
-    S* const at = out.data + bin * out.item_stride;
-    for (int64_t lane = 0; lane < out.lanes; ++lane) {
-      at[lane * out.lane_stride] = static_cast<S>(sum[lane]);
-    }
+// Calls body.operator()<count>(lane) for groups of lanes whose values stay in registers.
+template <int32_t kCount = 8, typename Body>
+void for_each_group(int64_t lane, int64_t lanes, Body&& body) {
+  for (; lane + kCount <= lanes; lane += kCount) {
+    body.template operator()<kCount>(lane);
+  }
+  if constexpr (kCount > 1) {
+    for_each_group<kCount / 2>(lane, lanes, body);
   }
 }
 
-template <typename S>
-void gather(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out) {
-  using T = Accumulator<S>;
+template <typename S, typename Roi, typename T = Accumulator<S>>
+void gather(const Roi& roi, const Block<const S>& in, const Block<S>& out) {
   if (in.lane_stride == 1 && out.lane_stride == 1 && in.lanes >= kWidth<T>) {
     gather_rows(roi, in, out);
     return;
   }
-  for (int64_t lane = 0; lane < in.lanes; lane += kLanes<T>) {
-    const int64_t lanes = min_lanes<T>(in.lanes - lane);
-    gather_strided(roi,
-        {in.data + lane * in.lane_stride, in.item_stride, in.lane_stride, lanes, in.bin_stride},
-        Block<S>{out.data + lane * out.lane_stride, out.item_stride, out.lane_stride, lanes});
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    const S* const from = in.data + bin * in.bin_stride;
+    S* const to = out.data + bin * out.item_stride;
+    for_each_group(0, in.lanes, [&]<int32_t kCount>(int64_t lane) {
+      StridedSums<kCount, T> sums{in.lane_stride};
+      sum_bin(roi.bin(bin), from + lane * in.lane_stride, in.item_stride, in.first_item, sums);
+      for (int32_t i = 0; i < kCount; ++i) {
+        to[(lane + i) * out.lane_stride] = static_cast<S>(sums.at[i]);
+      }
+    });
   }
 }
 
-template <typename S>
-void gather_panel(const RoiTaps<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
-    const Block<S>& out) {
-  using T = Accumulator<S>;
+template <typename S, typename Roi, typename T = Accumulator<S>>
+void gather_panel(const Roi& roi, const T* panel, int64_t first, const Block<S>& out) {
   alignas(64) T staged[kStaged * kLanes<T>];
   for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
     const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
     for (int64_t i = 0; i < count; ++i) {
-      sum_vectors<kPanelVectors<T>, T>(roi.taps + roi.start[bin + i],
-          roi.taps + roi.start[bin + i + 1], panel, kLanes<T>, first,
-          [&](int64_t lane, const Vector<T>& value) {
-            store<T>(staged + i * kLanes<T> + lane, value);
-          });
+      Sums<kPanelVectors<T>, T> sums;
+      sum_bin(roi.bin(bin + i), panel, kLanes<T>, first, sums);
+      sums.store_to(staged + i * kLanes<T>);
     }
     unpack(staged, count, bins_of(out, bin));
   }
 }
 
-template <typename S>
-void scatter_panel(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
-    Accumulator<S>* panel, int64_t first) {
-  using T = Accumulator<S>;
+template <typename S, typename Roi, typename T = Accumulator<S>>
+void scatter_panel(const Roi& roi, const Block<const S>& grad, T* panel, int64_t first) {
   alignas(64) T staged[kStaged * kLanes<T>];
   for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
     const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
@@ -138,34 +202,44 @@ void scatter_panel(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& gra
       for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
         value[v] = load<T>(staged + i * kLanes<T> + v * kWidth<T>);
       }
-      for (int64_t t = roi.start[bin + i]; t < roi.start[bin + i + 1]; ++t) {
-        T* const pixel = panel + (roi.taps[t].pixel - first) * kLanes<T>;
+      for_each_tap(roi.bin(bin + i), 0, kAllPixels, [&](int64_t pixel, T weight) {
+        T* const to = panel + (pixel - first) * kLanes<T>;
 #pragma GCC unroll 16
         for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
-          T* const at = pixel + v * kWidth<T>;
-          store<T>(at, load<T>(at) + roi.taps[t].weight * value[v]);
+          T* const at = to + v * kWidth<T>;
+          store<T>(at, load<T>(at) + weight * value[v]);
         }
-      }
+      });
     }
   }
 }
 
-// Channels outermost: few channels are far apart.
-template <typename S>
-void scatter(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
-    const Block<Accumulator<S>>& in) {
-  using T = Accumulator<S>;
-  for (int64_t lane = 0; lane < grad.lanes; ++lane) {
-    T* plane = in.data + lane * in.lane_stride;
-    const S* at = grad.data + lane * grad.lane_stride;
-    for (int64_t bin = 0; bin < roi.bins; ++bin, at += grad.item_stride, plane += in.bin_stride) {
-      const T value = static_cast<T>(*at);
-      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-        plane[roi.taps[t].pixel * in.item_stride] += roi.taps[t].weight * value;
+template <typename S, typename Roi, typename T = Accumulator<S>>
+void scatter(
+    const Roi& roi, const Block<const S>& grad, const Block<T>& in, int64_t first, int64_t end) {
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    T* const map = in.data + bin * in.bin_stride;
+    const S* const from = grad.data + bin * grad.item_stride;
+    for_each_group(0, grad.lanes, [&]<int32_t kCount>(int64_t lane) {
+      T value[kCount];
+#pragma GCC unroll 8
+      for (int32_t i = 0; i < kCount; ++i) {
+        value[i] = static_cast<T>(from[(lane + i) * grad.lane_stride]);
       }
-    }
+      for_each_tap(roi.bin(bin), first, end, [&](int64_t pixel, T weight) {
+        T* const at = map + (pixel - first) * in.item_stride + lane * in.lane_stride;
+#pragma GCC unroll 8
+        for (int32_t i = 0; i < kCount; ++i) {
+          T& sum = at[i * in.lane_stride];
+          sum = multiply_add(weight, value[i], sum);
+        }
+      });
+    });
   }
 }
+
+// after the sums
+#include "cpu/planes.h"
 
 // The sum over neighbouring lanes, in a fixed order.
 template <typename S, typename T = Accumulator<S>>
@@ -217,8 +291,13 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
 
 template <typename S>
 const Engine<S>& engine() {
-  static constexpr Engine<S> kEngine = {&gather<S>, &scatter<S>, &gather_panel<S>,
-      &scatter_panel<S>, &products<S>, &pack<S>, &unpack<S>};
+  using T = Accumulator<S>;
+  static constexpr Engine<S> kEngine = {
+      {&gather<S, RoiTaps<T>>, &scatter<S, RoiTaps<T>>, &gather_panel<S, RoiTaps<T>>,
+          &scatter_panel<S, RoiTaps<T>>},
+      {&gather<S, RoiAxes<T>>, &scatter<S, RoiAxes<T>>, &gather_panel<S, RoiAxes<T>>,
+          &scatter_panel<S, RoiAxes<T>>},
+      &gather_planes<S>, &scatter_planes<S>, &products<S>, &pack<S>, &unpack<S>, &round<S>};
   return kEngine;
 }
 

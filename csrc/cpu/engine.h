@@ -7,8 +7,11 @@
 //   scatter  in  += A^T grad        backward by the features
 //   products A_t  = <grad, in>_c    backward by the entries of A, which geometry turns into box
 //                                   gradients
-// A panel holds kLanes channels of an image pixel by pixel, in the accumulator type, so that one
-// tap is a few vector loads for any storage type and memory format.
+// The rows of A are listed (RoiTaps) or products of two axes (RoiAxes), and summed in the same
+// order: a result does not depend on the memory format, nor on what else is computed. Only maps of
+// a few channels are summed plane by plane, rows first. A panel holds kLanes channels of an image
+// pixel by pixel, in the accumulator type, so that one tap is a few vector loads for any storage
+// type and memory format.
 //
 // engine.cpp and max_engine.cpp are the only files compiled once per instruction set, in
 // roiops::cpu::ROIOPS_ISA. It takes raw pointers and plain data, no ATen and no std container:
@@ -19,23 +22,50 @@
 
 namespace roiops::cpu {
 
+// The products of RoiTaps or of RoiAxes.
+template <typename S, template <typename> typename RoiOf>
+struct Products {
+  using T = Accumulator<S>;
+  using Roi = RoiOf<T>;
+
+  // Reads the features where they lie. Best where channels are contiguous or taps are few.
+  void (*gather)(const Roi& roi, const Block<const S>& in, const Block<S>& out);
+  // in += A^T grad in place, for pixels [first, end) alone, with the first of which `in` starts:
+  // for few channels, where a panel would be mostly empty.
+  void (*scatter)(
+      const Roi& roi, const Block<const S>& grad, const Block<T>& in, int64_t first, int64_t end);
+  // A panel starts with the image's pixel `first`.
+  void (*gather_panel)(const Roi& roi, const T* panel, int64_t first, const Block<S>& out);
+  void (*scatter_panel)(const Roi& roi, const Block<const S>& grad, T* panel, int64_t first);
+};
+
 template <typename S>
 struct Engine {
   using T = Accumulator<S>;
 
-  // Reads the features where they lie. Best where channels are contiguous or taps are few.
-  void (*gather)(const RoiTaps<T>& roi, const Block<const S>& in, const Block<S>& out);
-  // in += A^T grad in place, for few channels, where a panel would be mostly empty.
-  void (*scatter)(const RoiTaps<T>& roi, const Block<const S>& grad, const Block<T>& in);
-  // A panel starts with the image's pixel `first`.
-  void (*gather_panel)(const RoiTaps<T>& roi, const T* panel, int64_t first, const Block<S>& out);
-  void (*scatter_panel)(const RoiTaps<T>& roi, const Block<const S>& grad, T* panel, int64_t first);
+  Products<S, RoiTaps> taps;
+  Products<S, RoiAxes> axes;
+
+  // gather and scatter where the pixels of a row are neighbours in memory and channels few. `row`
+  // has room for a row of the map.
+  void (*gather_planes)(
+      const RoiAxes<T>& roi, const Block<const S>& in, const Block<S>& out, T* row);
+  void (*scatter_planes)(const RoiAxes<T>& roi, const Block<const S>& grad, const Block<T>& in,
+      int64_t first, int64_t end, T* row);
   // products[t] = sum over the lanes of grad[bin of t] * in[pixel of t]
   void (*products)(
       const RoiTaps<T>& roi, const Block<const S>& grad, const Block<const S>& in, T* products);
   // Some pixels of an image. Lanes beyond in.lanes are zero-filled; unpack leaves them out.
   void (*pack)(const Block<const S>& in, int64_t pixels, T* panel);
   void (*unpack)(const T* panel, int64_t pixels, const Block<S>& out);
+  void (*round)(const T* sums, int64_t count, S* out);
+
+  const Products<S, RoiTaps>& of(const RoiTaps<T>&) const {
+    return taps;
+  }
+  const Products<S, RoiAxes>& of(const RoiAxes<T>&) const {
+    return axes;
+  }
 };
 
 // The engine of this machine's instruction set.

@@ -74,6 +74,21 @@ class SeparableTaps {
   int64_t size() const {
     return static_cast<int64_t>(y_.entries.size() * x_.entries.size());
   }
+  MapSize grid() const {
+    return grid_;
+  }
+  const AxisList<AxisTap<T>>& y() const {
+    return y_;
+  }
+  const AxisList<AxisTap<T>>& x() const {
+    return x_;
+  }
+  MapSize map(int32_t level) const {
+    return maps_[level];
+  }
+  int32_t map_width() const {
+    return map_width_;
+  }
 
   template <typename TapFn, typename EndFn>
   void visit(TapFn&& tap, EndFn&& end_bin) const {

@@ -16,8 +16,15 @@ inline constexpr int64_t kFewLanes = kLanes<T> / 4;
 
 template <typename T>
 struct Tap {
-  int32_t pixel;  // y * width + x
+  int32_t pixel;  // y * width + x; or, on an axis, the row or the column
   T weight;
+};
+
+// The taps of one bin.
+template <typename T>
+struct BinTaps {
+  const Tap<T>* begin;
+  const Tap<T>* end;
 };
 
 // The taps of one RoI: those of bin b are taps[start[b]] .. taps[start[b + 1] - 1].
@@ -27,8 +34,51 @@ struct RoiTaps {
   const int64_t* start;  // [bins + 1]
   const Tap<T>* taps;
 
-  RoiTaps slice(int64_t first, int64_t count) const {
-    return {count, start + first, taps};
+  BinTaps<T> bin(int64_t b) const {
+    return {taps + start[b], taps + start[b + 1]};
+  }
+  bool is_empty(int64_t b) const {
+    return start[b] == start[b + 1];
+  }
+};
+
+// The same along one axis; all taps lie in [first, end).
+template <typename T>
+struct AxisBins : RoiTaps<T> {
+  int32_t first, end;
+};
+
+// The taps of a bin as the products of those of its two axes.
+template <typename T>
+struct BinAxes {
+  BinTaps<T> y, x;
+  int64_t width;  // of the map
+};
+
+// A RoI whose taps are the products of its axes'.
+template <typename T>
+struct RoiAxes {
+  int64_t bins;
+  AxisBins<T> y, x;
+  int64_t width;  // of the map
+
+  BinAxes<T> bin(int64_t b) const {
+    // 32 bits are enough, and divide faster.
+    const auto at = static_cast<uint32_t>(b), columns = static_cast<uint32_t>(x.bins);
+    return {y.bin(at / columns), x.bin(at % columns), width};
+  }
+  bool is_empty(int64_t b) const {
+    return y.is_empty(b / x.bins) || x.is_empty(b % x.bins);
+  }
+  // Some rows of bins, whole or one bin of them.
+  RoiAxes part(int64_t p, int64_t rows, int64_t q, int64_t columns) const {
+    RoiAxes result = *this;
+    result.bins = rows * columns;
+    result.y.bins = rows;
+    result.y.start += p;
+    result.x.bins = columns;
+    result.x.start += q;
+    return result;
   }
 };
 

@@ -22,29 +22,23 @@ Views<const S> read_maps(const RoiCall& call, const std::vector<Tensor>& maps) {
   return views;
 }
 
-std::vector<Tensor> with_item_strides(const std::vector<Tensor>& tensors) {
-  std::vector<Tensor> result;
-  for (const Tensor& tensor : tensors) {
-    result.push_back(with_item_stride(tensor));
+// As the views need them; channels of bins of their own are told from others by their stride.
+std::vector<Tensor> readable_maps(const RoiArgs& args) {
+  std::vector<Tensor> maps;
+  for (const Tensor& map : args.inputs) {
+    const bool same = is_position_sensitive(args.call) && map.stride(1) == 0;
+    maps.push_back(same ? map.contiguous() : with_item_stride(map));
   }
-  return result;
+  return maps;
 }
 
-// out = A' in, with A' the entries that weight(tap, roi) picks, in the geometry's type.
-template <typename S, typename Weight>
-void gather(
-    const RoiArgs& args, const Boxes& boxes, const Tensor& output, double empty, Weight&& weight) {
-  const std::vector<Tensor> maps = with_item_strides(args.inputs);
-  const Views<const S> in = read_maps<S>(args.call, maps);
-  const View<S> out = write<S>(output);
-  with_taps<Accumulator<S>>(args.call, map_sizes(maps), boxes, [&](const auto& taps) {
-    TapPlan(taps, boxes.list).for_each_chunk(weight, [&](const auto& chunk) {
-      cpu::gather_chunk(chunk, in, out);
-      if (empty != 0) {
-        cpu::fill_empty_bins(chunk, static_cast<S>(empty), out);
-      }
-    });
-  });
+template <typename Taps>
+auto plan_of(const Taps& taps, const RoiList& rois) {
+  if constexpr (cpu::kSeparable<Taps>) {
+    return cpu::AxisPlan(taps, rois);
+  } else {
+    return TapPlan(taps, rois);
+  }
 }
 
 Tensor mean(const RoiArgs& args) {
@@ -54,9 +48,20 @@ Tensor mean(const RoiArgs& args) {
   if (output.numel() == 0) {
     return output;
   }
+  const std::vector<Tensor> maps = readable_maps(args);
+  const double empty = extrapolation_value(args.call);
   ROIOPS_DISPATCH(input.scalar_type(), "mean", [&] {
-    gather<scalar_t>(args, boxes, output, extrapolation_value(args.call),
-        [](const auto& tap, int64_t) { return tap.weight(); });
+    using S = scalar_t;
+    const Views<const S> in = read_maps<S>(args.call, maps);
+    const View<S> out = write<S>(output);
+    with_taps<Accumulator<S>>(args.call, map_sizes(maps), boxes, [&](const auto& taps) {
+      plan_of(taps, boxes.list).for_each_chunk([&](const auto& chunk) {
+        cpu::gather_chunk(chunk, in, out);
+        if (empty != 0) {
+          cpu::fill_empty_bins(chunk, static_cast<S>(empty), out);
+        }
+      });
+    });
   });
   return output;
 }
@@ -82,8 +87,15 @@ Tensor mean_jvp_boxes(
     const T* const box = box_moves.const_data_ptr<T>();
     const T* const extra = extra_moves.const_data_ptr<T>();
     const int64_t extras = boxes.offset.defined() ? boxes.offset.stride(0) : 0;
-    gather<scalar_t>(args, boxes, output, 0, [&](const auto& tap, int64_t roi) {
-      return tap.tangent(box + roi * boxes.list.columns + 1, extra + roi * extras);
+    const std::vector<Tensor> maps = readable_maps(args);
+    const Views<const scalar_t> in = read_maps<scalar_t>(args.call, maps);
+    const View<scalar_t> out = write<scalar_t>(output);
+    with_taps<T>(args.call, map_sizes(maps), boxes, [&](const auto& taps) {
+      const auto tangent = [&](const auto& tap, int64_t roi) {
+        return tap.tangent(box + roi * boxes.list.columns + 1, extra + roi * extras);
+      };
+      TapPlan(taps, boxes.list)
+          .for_each_chunk([&](const auto& chunk) { cpu::gather_chunk(chunk, in, out); }, tangent);
     });
   });
   return output;
@@ -92,25 +104,25 @@ Tensor mean_jvp_boxes(
 Tensor mean_backward(const Tensor& grad, const RoiArgs& args, SymIntArrayRef input_size) {
   const Tensor result = in_huge_pages(prepare_mean_backward(grad, args, input_size));
   const Boxes boxes = read_boxes(args, result.size(0), grad.scalar_type());
-  result.zero_();
   if (grad.numel() == 0 || result.numel() == 0) {
-    return result;
+    return result.zero_();
   }
   const Tensor g = with_item_stride(grad);
+  const int64_t images = result.size(0);
   ROIOPS_DISPATCH(g.scalar_type(), "mean_backward", [&] {
-    using T = Accumulator<scalar_t>;
+    using S = scalar_t;
+    using T = Accumulator<S>;
+    const View<S> view = map_view(args.call, write<S>(result));
     with_taps<T>(args.call, map_sizes({result}), boxes, [&](const auto& taps) {
-      const TapPlan plan(taps, boxes.list);
+      const auto plan = plan_of(taps, boxes.list);
       const auto scatter = [&](const auto& map) {
-        plan.for_each_chunk([](const auto& tap, int64_t) { return tap.weight(); },
-            [&](const auto& chunk) { cpu::scatter_chunk(chunk, read<scalar_t>(g), map); });
+        plan.for_each_chunk(
+            [&](const auto& chunk) { cpu::scatter_chunk(chunk, read<S>(g), map, images); });
       };
-      const auto view = map_view(args.call, write<scalar_t>(result));
-      if (std::is_same_v<scalar_t, T> ||
-          (plan.chunks() == 1 && view.channels >= cpu::kFewLanes<T>)) {
+      if (std::is_same_v<S, T> || (plan.chunks() == 1 && plan.rounds_once(view.channels))) {
         scatter(view);
-      } else {  // 16-bit sums that grow over several chunks, or in place, are rounded at the end
-        const Tensor sums = at::zeros_like(result, kType<T>);
+      } else {  // 16-bit sums that grow over several chunks, or in place: rounded at the end
+        const Tensor sums = at::empty_like(result, kType<T>);
         scatter(map_view(args.call, write<T>(sums)));
         result.copy_(sums);
       }

@@ -1,0 +1,115 @@
+// All RoIs' axes, where taps are the product of two axes: a RoI takes O(height + width) of its map.
+// A chunk at a time: see NOTE [Chunks].
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "cpu/roi_chunks.h"
+#include "cpu/scratch.h"
+#include "cpu/separable_taps.h"
+#include "cpu/types.h"
+
+namespace roiops::cpu {
+
+template <typename T>
+struct AxisChunk {
+  int64_t index;  // 0 for the first chunk of the plan
+  const RoiList& rois;
+  const std::vector<int64_t>& order;  // the caller's number of each RoI, in plan order
+  int64_t begin, end;                 // this chunk's RoIs, in plan order
+  const RoiAxes<T>* axes;             // [end - begin]
+  MapSize map;                        // of level 0
+
+  const RoiAxes<T>& of(int64_t at) const {
+    return axes[at - begin];
+  }
+  PixelSpan span(int64_t at) const {
+    const AxisBins<T>& y = of(at).y;
+    const AxisBins<T>& x = of(at).x;
+    if (y.first >= y.end || x.first >= x.end) {
+      return {};
+    }
+    const int64_t width = of(at).width;
+    return {static_cast<int32_t>(y.first * width + x.first),
+        static_cast<int32_t>((y.end - 1) * width + x.end)};
+  }
+  int64_t tap_count(int64_t first, int64_t last) const {
+    int64_t count = 0;
+    for (int64_t at = first; at < last; ++at) {
+      const AxisBins<T>& y = of(at).y;
+      const AxisBins<T>& x = of(at).x;
+      count += (y.start[y.bins] - y.start[0]) * (x.start[x.bins] - x.start[0]);
+    }
+    return count;
+  }
+};
+
+template <typename Taps>
+inline constexpr bool kSeparable = false;
+template <typename Geometry>
+inline constexpr bool kSeparable<SeparableTaps<Geometry>> = true;
+
+template <typename Geometry>
+class AxisPlan {
+ public:
+  using Taps = SeparableTaps<Geometry>;
+  using T = typename Taps::T;
+
+  AxisPlan(const Taps& lister, const RoiList& rois)
+      : prototype_(lister), chunks_(rois, lister, lister.bins(), [](const Taps& taps) {
+          return static_cast<int64_t>(taps.y().entries.size() + taps.x().entries.size());
+        }) {}
+
+  int64_t chunks() const {
+    return chunks_.count();
+  }
+
+  bool rounds_once(int64_t) const {
+    return true;
+  }
+
+  // Calls body(chunk) for each chunk in order.
+  template <typename Body>
+  void for_each_chunk(Body&& body) const {
+    const MapSize grid = prototype_.grid();
+    const int64_t starts = int64_t{grid.height} + 1 + grid.width + 1;
+    for (int64_t c = 0; c < chunks(); ++c) {
+      const int64_t begin = chunks_.begin(c), end = chunks_.begin(c + 1);
+      const Scratch<Tap<T>> taps(chunks_.offset(end) - chunks_.offset(begin));
+      const Scratch<int64_t> start((end - begin) * starts);
+      std::vector<RoiAxes<T>> axes(end - begin);
+      parallel_for(end - begin, [&](int64_t first, int64_t last) {
+        Taps lister = prototype_;
+        for (int64_t i = first; i < last; ++i) {
+          lister.prepare(chunks_.rois()[chunks_.order()[begin + i]]);
+          Tap<T>* const to = taps.get() + chunks_.offset(begin + i) - chunks_.offset(begin);
+          int64_t* const at = start.get() + i * starts;
+          axes[i].y = copy(lister.y(), to, at);
+          axes[i].x = copy(lister.x(), to + lister.y().entries.size(), at + grid.height + 1);
+          axes[i].bins = lister.bins();
+          axes[i].width = lister.map_width();
+        }
+      });
+      body(AxisChunk<T>{
+          c, chunks_.rois(), chunks_.order(), begin, end, axes.data(), prototype_.map(0)});
+    }
+  }
+
+ private:
+  static AxisBins<T> copy(const AxisList<AxisTap<T>>& axis, Tap<T>* taps, int64_t* start) {
+    PixelSpan span;
+    for (size_t i = 0; i < axis.entries.size(); ++i) {
+      taps[i] = {axis.entries[i].pixel, axis.entries[i].weight};
+      span.add(axis.entries[i].pixel);
+    }
+    std::copy(axis.start.begin(), axis.start.end(), start);
+    const auto bins = static_cast<int64_t>(axis.start.size()) - 1;
+    return {{bins, start, taps}, span.pixels() > 0 ? span.first : 0, span.end};
+  }
+
+  Taps prototype_;
+  RoiChunks chunks_;
+};
+
+}  // namespace roiops::cpu

@@ -1,0 +1,273 @@
+// gather_chunk: see apply.h.
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include "cpu/engine.h"
+#include "cpu/runs.h"
+#include "cpu/scratch.h"
+
+namespace roiops::cpu {
+namespace {
+
+// Enough pieces for the threads of any machine, and few enough to cost nothing.
+constexpr int64_t kManyPieces = 128;
+
+// How a run is applied.
+enum class Way {
+  kDirect,  // a RoI at a time, reading all channels where they lie
+  kPlanes,  // planes where they lie
+  kPanels,  // planes packed into panels
+  kOwn      // every bin has channels of its own
+};
+
+// Packing costs about one strided load per pixel and channel, reading unpacked about one per tap
+// and channel; a packed tap is nearly free beside them.
+template <typename S, typename Chunk>
+Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in) {
+  if (run.level < 0) {
+    return Way::kDirect;
+  }
+  const View<const S>& map = in[run.level];
+  if (map.bin_stride != 0) {
+    return Way::kOwn;
+  }
+  if (map.channel_stride == 1 && map.channels > 1) {
+    return Way::kDirect;
+  }
+  if (map.channels < kFewLanes<Accumulator<S>>) {  // whatever the RoIs: see NOTE [Engine]
+    return kHasAxes<Chunk> && map.item_stride == 1 ? Way::kPlanes : Way::kDirect;
+  }
+  return chunk.tap_count(run.begin, run.end) > run.span.pixels() ? Way::kPanels : Way::kDirect;
+}
+
+// Some RoIs of one image in some channels, and some rows of their bins.
+struct Piece {
+  Run run;
+  int64_t channel, lanes;
+  int64_t first_row, rows;
+};
+
+int64_t share(int64_t total, int64_t part, int64_t parts) {
+  return total * part / parts;
+}
+
+// Cuts RoIs into `cuts` and the rows of their bins into `slices` pieces, for every block of
+// channels.
+void cut(std::vector<Piece>& pieces, const Run& run, int64_t cuts, int64_t channels, int64_t lanes,
+    int64_t rows, int64_t slices) {
+  const int64_t rois = run.end - run.begin;
+  for (int64_t channel = 0; channel < channels; channel += lanes) {
+    for (int64_t i = 0; i < cuts; ++i) {
+      Run part = run;
+      part.begin = run.begin + share(rois, i, cuts);
+      part.end = run.begin + share(rois, i + 1, cuts);
+      for (int64_t j = 0; j < slices; ++j) {
+        const int64_t row = share(rows, j, slices);
+        pieces.push_back({part, channel, std::min(lanes, channels - channel), row,
+            share(rows, j + 1, slices) - row});
+      }
+    }
+  }
+}
+
+// Pieces of RoIs that read the features where they lie: all channels, so that a tap's are read in
+// one go. If RoIs are few, some channels, or some rows of bins.
+template <typename T, typename Chunk>
+void cut_direct(std::vector<Piece>& pieces, const Chunk& chunk, const Run& run, int64_t channels) {
+  const int64_t rois = chunk.end - chunk.begin;
+  const bool few = rois < kManyPieces / 2;
+  int64_t rows = 1, slices = 1;
+  if constexpr (kHasAxes<Chunk>) {
+    rows = chunk.of(run.begin).y.bins;
+    slices = few ? std::clamp<int64_t>(kManyPieces / rois, 1, std::max<int64_t>(rows, 1)) : 1;
+  }
+  const int64_t lanes = few && slices == 1 ? 8 * kLanes<T> : std::max<int64_t>(channels, 1);
+  cut(pieces, run, run.end - run.begin, channels, lanes, rows, slices);
+}
+
+// Channels that stay in the cache while all RoIs read them; then, if pieces are few, fewer RoIs,
+// and then rows of their bins.
+template <typename S, typename T>
+void cut_planes(std::vector<Piece>& pieces, const AxisChunk<T>& chunk, const Run& run,
+    const View<const S>& in) {
+  const int64_t plane_bytes = std::max<int64_t>(in.items * int64_t{sizeof(S)}, 1);
+  const int64_t lanes = std::clamp<int64_t>(kPieceBytes / plane_bytes, 1, in.channels);
+  const int64_t blocks = (in.channels + lanes - 1) / lanes;
+  const int64_t cuts = std::min(run.end - run.begin, (kManyPieces + blocks - 1) / blocks);
+  const int64_t rows = chunk.of(run.begin).y.bins;
+  const bool few = chunk.end - chunk.begin < kManyPieces / 2;
+  const int64_t slices =
+      few ? std::clamp<int64_t>(kManyPieces / (blocks * cuts), 1, std::max<int64_t>(rows, 1)) : 1;
+  cut(pieces, run, cuts, in.channels, lanes, rows, slices);
+}
+
+// All channels, of so many RoIs that a bin's planes are worth the trip to the cache.
+void cut_own(std::vector<Piece>& pieces, const Run& run, int64_t channels, int64_t rows) {
+  constexpr int64_t kRoisPerTrip = 32;
+  const int64_t rois = run.end - run.begin;
+  const int64_t cuts =
+      std::clamp<int64_t>(rois / kRoisPerTrip, std::min<int64_t>(rois, 8), kManyPieces);
+  cut(pieces, run, cuts, channels, std::max<int64_t>(channels, 1), rows, 1);
+}
+
+template <typename S>
+Block<const S> map_block(const Piece& piece, const Views<const S>& in) {
+  return in[std::max(piece.run.level, 0)].block(piece.run.image, piece.channel, piece.lanes);
+}
+
+template <typename S>
+Block<S> bin_block(const Piece& piece, int64_t roi, int64_t bin, const View<S>& out) {
+  Block<S> block = out.block(roi, piece.channel, piece.lanes);
+  block.data += bin * block.item_stride;
+  return block;
+}
+
+template <typename S, typename T>
+void gather_direct(
+    const TapChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
+  for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
+    engine<S>().taps.gather(
+        chunk.of(at), map_block(piece, in), bin_block(piece, chunk.order[at], 0, out));
+  }
+}
+
+template <typename S, typename T>
+void gather_direct(
+    const AxisChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
+  for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
+    const int64_t width = chunk.of(at).x.bins;
+    engine<S>().axes.gather(chunk.of(at).part(piece.first_row, piece.rows, 0, width),
+        map_block(piece, in), bin_block(piece, chunk.order[at], piece.first_row * width, out));
+  }
+}
+
+// Bin by bin, whose planes all RoIs read before the next.
+template <typename S, typename T>
+void gather_own(
+    const AxisChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
+  const int64_t width = chunk.of(piece.run.begin).x.bins;
+  Block<const S> map = map_block(piece, in);
+  for (int64_t bin = 0; bin < out.items; ++bin, map.data += map.bin_stride) {
+    for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
+      engine<S>().axes.gather(chunk.of(at).part(bin / width, 1, bin % width, 1), map,
+          bin_block(piece, chunk.order[at], bin, out));
+    }
+  }
+}
+
+template <typename S, typename T>
+void gather_planes(
+    const AxisChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
+  const Scratch<T> row(chunk.of(piece.run.begin).width);
+  for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
+    const int64_t width = chunk.of(at).x.bins;
+    engine<S>().gather_planes(chunk.of(at).part(piece.first_row, piece.rows, 0, width),
+        map_block(piece, in), bin_block(piece, chunk.order[at], piece.first_row * width, out),
+        row.get());
+  }
+}
+
+template <typename S, typename Chunk>
+void gather_panels(const Chunk& chunk, const std::vector<Run>& runs, const Views<const S>& in,
+    const View<S>& out) {
+  using T = Accumulator<S>;
+  const std::vector<PanelPiece> pieces = panel_pieces(runs, in, kLanes<T>);
+  const int64_t most_pixels = panel_pixels(pieces);
+  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
+    const Scratch<T> panel(most_pixels * kLanes<T>);
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& [run, channel, lanes] = pieces[i];
+      engine<S>().pack(spanned(in[run.level].block(run.image, channel, lanes), run.span),
+          run.span.pixels(), panel.get());
+      for (int64_t at = run.begin; at < run.end; ++at) {
+        engine<S>()
+            .of(chunk.of(at))
+            .gather_panel(chunk.of(at), panel.get(), run.span.first,
+                out.block(chunk.order[at], channel, lanes));
+      }
+    }
+  });
+}
+
+template <typename S, typename Chunk>
+void gather(const Chunk& chunk, const Views<const S>& in, const View<S>& out) {
+  using T = Accumulator<S>;
+  std::vector<Run> packed;
+  std::vector<Piece> pieces;
+  std::vector<Way> ways;  // of pieces
+  for (const Run& run : runs_of(chunk)) {
+    const Way way = way_of(chunk, run, in);
+    if (way == Way::kPanels) {
+      packed.push_back(run);
+      continue;
+    }
+    if constexpr (kHasAxes<Chunk>) {
+      if (way == Way::kPlanes) {
+        cut_planes(pieces, chunk, run, in[run.level]);
+      } else if (way == Way::kOwn) {
+        cut_own(pieces, run, out.channels, chunk.of(run.begin).y.bins);
+      }
+    }
+    if (way == Way::kDirect || !kHasAxes<Chunk>) {
+      cut_direct<T>(pieces, chunk, run, out.channels);
+    }
+    ways.resize(pieces.size(), way);
+  }
+  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if constexpr (kHasAxes<Chunk>) {
+        if (ways[i] != Way::kDirect) {
+          (ways[i] == Way::kOwn ? gather_own<S, T> : gather_planes<S, T>)(chunk, pieces[i], in,
+              out);
+          continue;
+        }
+      }
+      gather_direct(chunk, pieces[i], in, out);
+    }
+  });
+  if (!packed.empty()) {
+    gather_panels(chunk, packed, in, out);
+  }
+}
+
+}  // namespace
+
+template <typename S>
+void gather_chunk(
+    const TapChunk<Accumulator<S>>& chunk, const Views<const S>& in, const View<S>& out) {
+  gather(chunk, in, out);
+}
+
+template <typename S>
+void gather_chunk(
+    const AxisChunk<Accumulator<S>>& chunk, const Views<const S>& in, const View<S>& out) {
+  gather(chunk, in, out);
+}
+
+template <typename Chunk, typename S>
+void fill_empty_bins(const Chunk& chunk, S value, const View<S>& out) {
+  parallel_for(chunk.end - chunk.begin, [&](int64_t begin, int64_t end) {
+    for (int64_t at = chunk.begin + begin; at < chunk.begin + end; ++at) {
+      for (int64_t bin = 0; bin < out.items; ++bin) {
+        for (int64_t c = 0; c < out.channels && chunk.of(at).is_empty(bin); ++c) {
+          *out.at(chunk.order[at], c, bin) = value;
+        }
+      }
+    }
+  });
+}
+
+#define ROIOPS_INSTANTIATE(S)                                                        \
+  template void gather_chunk(                                                        \
+      const TapChunk<Accumulator<S>>&, const Views<const S>&, const View<S>&);       \
+  template void gather_chunk(                                                        \
+      const AxisChunk<Accumulator<S>>&, const Views<const S>&, const View<S>&);      \
+  template void fill_empty_bins(const TapChunk<Accumulator<S>>&, S, const View<S>&); \
+  template void fill_empty_bins(const AxisChunk<Accumulator<S>>&, S, const View<S>&);
+
+ROIOPS_INSTANTIATE(double)
+ROIOPS_INSTANTIATE(float)
+ROIOPS_INSTANTIATE(c10::Half)
+ROIOPS_INSTANTIATE(c10::BFloat16)
+
+}  // namespace roiops::cpu

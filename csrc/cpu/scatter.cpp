@@ -1,0 +1,241 @@
+// scatter_chunk: see apply.h.
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include "cpu/clear.h"
+#include "cpu/engine.h"
+#include "cpu/runs.h"
+#include "cpu/scratch.h"
+
+namespace roiops::cpu {
+namespace {
+
+// Runs for all images, so that each of them is written: those that have none get an empty one.
+void add_other_images(std::vector<Run>& runs, int64_t images) {
+  std::vector<bool> seen(images);
+  for (const Run& run : runs) {
+    seen[run.image] = true;
+  }
+  for (int64_t image = 0; image < images; ++image) {
+    if (!seen[image]) {
+      runs.push_back({0, image, 0, 0, {}});
+    }
+  }
+}
+
+// Backward has one map: RoIs without a level, which come first, are not on it.
+template <typename Chunk>
+std::vector<Run> runs_on_map(const Chunk& chunk, int64_t images) {
+  std::vector<Run> runs = runs_of(chunk);
+  if (!runs.empty() && runs.front().level < 0) {
+    runs.erase(runs.begin());
+  }
+  if (chunk.index == 0) {
+    add_other_images(runs, images);
+  }
+  return runs;
+}
+
+// A thread owns some channels of an image: it adds all RoIs' shares in order to a panel.
+template <typename S, typename In, typename Chunk>
+void scatter_panels(const Chunk& chunk, const std::vector<Run>& runs, const View<const S>& grad,
+    const View<In>& in) {
+  using T = Accumulator<S>;
+  const std::vector<PanelPiece> pieces = panel_pieces(runs, Views<In>{in}, kLanes<T>);
+  const int64_t most_pixels = panel_pixels(pieces);
+  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
+    const Scratch<T> panel(most_pixels * kLanes<T>);
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& [run, channel, lanes] = pieces[i];
+      const Block<In> map = in.block(run.image, channel, lanes);
+      const Block<In> part = spanned(map, run.span);
+      const int64_t pixels = run.span.pixels();
+      if (chunk.index == 0) {
+        clear_pixels(map, 0, pixels > 0 ? run.span.first : in.items);
+        clear_pixels(map, pixels > 0 ? run.span.end : in.items, in.items);
+        std::fill_n(panel.get(), pixels * kLanes<T>, T(0));
+      } else {
+        engine<In>().pack(
+            {part.data, part.item_stride, part.lane_stride, part.lanes}, pixels, panel.get());
+      }
+      for (int64_t at = run.begin; at < run.end; ++at) {
+        engine<S>()
+            .of(chunk.of(at))
+            .scatter_panel(chunk.of(at), grad.block(chunk.order[at], channel, lanes), panel.get(),
+                run.span.first);
+      }
+      engine<In>().unpack(panel.get(), pixels, part);
+    }
+  });
+}
+
+// Few channels, one by one: a panel would not pay, and the threads want work.
+template <typename S, typename T>
+void scatter_in_place(const TapChunk<T>& chunk, const std::vector<Run>& runs,
+    const View<const S>& grad, const View<T>& in) {
+  const std::vector<PanelPiece> pieces = panel_pieces(runs, Views<T>{in}, 1);
+  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& [run, channel, lanes] = pieces[i];
+      const Block<T> map = in.block(run.image, channel, lanes);
+      clear_pixels(map, 0, chunk.index == 0 ? in.items : 0);
+      for (int64_t at = run.begin; at < run.end; ++at) {
+        engine<S>().taps.scatter(
+            chunk.of(at), grad.block(chunk.order[at], channel, lanes), map, 0, in.items);
+      }
+    }
+  });
+}
+
+// Rows of a run's image, in some channels of the output; one bin's channels, or all bins' if bin is
+// -1.
+struct Band {
+  Run run;
+  int64_t channel, lanes, bin;
+  int64_t first_row, end_row;
+};
+
+// A band's pixels are neighbours in memory as far as its channels allow: planes are taken one by
+// one or bin by bin, channels_last maps all channels at a time.
+template <typename T, typename In>
+std::vector<Band> bands_of(
+    const AxisChunk<T>& chunk, const std::vector<Run>& runs, const View<In>& in, int64_t bins) {
+  const bool own = in.bin_stride != 0, by_bin = own && in.item_stride == 1;
+  const int64_t lanes = own || in.item_stride != 1 ? std::max<int64_t>(in.channels, 1) : 1;
+  const int64_t height = chunk.map.height;
+  const int64_t row_bytes =
+      chunk.map.width * lanes * (own && !by_bin ? bins : 1) * int64_t{sizeof(T)};
+  const int64_t rows = std::clamp<int64_t>(kPieceBytes / row_bytes, 1, height);
+  std::vector<Band> bands;
+  for (const Run& run : runs) {
+    for (int64_t bin = by_bin ? 0 : -1; bin < (by_bin ? bins : 0); ++bin) {
+      for (int64_t channel = 0; channel < in.channels; channel += lanes) {
+        for (int64_t row = 0; row < height; row += rows) {
+          bands.push_back({run, channel, lanes, bin, row, std::min(row + rows, height)});
+        }
+      }
+    }
+  }
+  return bands;
+}
+
+// sums += the shares of the band's RoIs, in order.
+template <typename S, typename T>
+void scatter_band(
+    const AxisChunk<T>& chunk, const Band& band, const View<const S>& grad, const Block<T>& sums) {
+  const bool planes = grad.channels < kFewLanes<T> && sums.bin_stride == 0 && sums.item_stride == 1;
+  const int64_t width = chunk.map.width;
+  const int64_t first = band.first_row * width, end = band.end_row * width;
+  const Scratch<T> row(width);
+  for (int64_t at = band.run.begin; at < band.run.end; ++at) {
+    RoiAxes<T> roi = chunk.of(at);
+    if (roi.y.first >= band.end_row || roi.y.end <= band.first_row) {
+      continue;
+    }
+    Block<const S> bins = grad.block(chunk.order[at], band.channel, band.lanes);
+    if (band.bin >= 0) {
+      roi = roi.part(band.bin / roi.x.bins, 1, band.bin % roi.x.bins, 1);
+      bins.data += band.bin * bins.item_stride;
+    }
+    if (planes) {
+      engine<S>().scatter_planes(roi, bins, sums, first, end, row.get());
+    } else {
+      engine<S>().axes.scatter(roi, bins, sums, first, end);
+    }
+  }
+}
+
+// A thread owns a band: it clears it, adds to it and, if sums are wider than the map, rounds them.
+template <typename S, typename In>
+void scatter_bands(const AxisChunk<Accumulator<S>>& chunk, const std::vector<Run>& runs,
+    const View<const S>& grad, const View<In>& in) {
+  using T = Accumulator<S>;
+  const int64_t width = chunk.map.width;
+  const std::vector<Band> bands = bands_of(chunk, runs, in, grad.items);
+  parallel_for(static_cast<int64_t>(bands.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Band& band = bands[i];
+      const int64_t pixels = (band.end_row - band.first_row) * width;
+      Block<In> map = in.block(band.run.image, band.channel, band.lanes);
+      map.data += band.first_row * width * map.item_stride;
+      map.data += std::max<int64_t>(band.bin, 0) * map.bin_stride;
+      // The same with all channels that the band's bins read as lanes.
+      Block<In> planes = map;
+      const bool all_bins = map.bin_stride != 0 && band.bin < 0;
+      if (all_bins) {
+        planes.lane_stride = map.bin_stride;
+        planes.lanes = band.lanes * grad.items;
+      }
+      if constexpr (std::is_same_v<In, T>) {
+        clear_pixels(planes, 0, chunk.index == 0 ? pixels : 0);
+        scatter_band(chunk, band, grad, map);
+      } else {
+        const Scratch<T> sums(pixels * planes.lanes);
+        std::fill_n(sums.get(), pixels * planes.lanes, T(0));
+        // In the order of the map's memory: pixel by pixel, or plane by plane.
+        const bool by_pixel = planes.item_stride != 1;
+        const int64_t count = by_pixel ? pixels : planes.lanes;
+        const int64_t length = by_pixel ? planes.lanes : pixels;
+        scatter_band(chunk, band, grad,
+            by_pixel ? Block<T>{sums.get(), length, all_bins ? grad.items : 1, band.lanes, all_bins}
+                     : Block<T>{sums.get(), 1, length, band.lanes, map.bin_stride});
+        for (int64_t run = 0; run < count; ++run) {
+          engine<In>().round(sums.get() + run * length, length,
+              planes.data + run * (by_pixel ? planes.item_stride : planes.lane_stride));
+        }
+      }
+    }
+  });
+}
+
+// Panels must be cleared and unpacked: for few taps, bands are better.
+template <typename T, typename In>
+bool worth_panels(const AxisChunk<T>& chunk, const std::vector<Run>& runs, const View<In>& in) {
+  int64_t pixels = 0;
+  for (const Run& run : runs) {
+    pixels += run.span.pixels();
+  }
+  return in.bin_stride == 0 && in.channels >= kFewLanes<T> &&
+         chunk.tap_count(chunk.begin, chunk.end) > pixels;
+}
+
+}  // namespace
+
+template <typename S, typename In>
+void scatter_chunk(const TapChunk<Accumulator<S>>& chunk, const View<const S>& grad,
+    const View<In>& in, int64_t images) {
+  const std::vector<Run> runs = runs_on_map(chunk, images);
+  if constexpr (std::is_same_v<In, Accumulator<S>>) {
+    if (in.channels < kFewLanes<In>) {
+      scatter_in_place(chunk, runs, grad, in);
+      return;
+    }
+  }
+  scatter_panels(chunk, runs, grad, in);
+}
+
+template <typename S, typename In>
+void scatter_chunk(const AxisChunk<Accumulator<S>>& chunk, const View<const S>& grad,
+    const View<In>& in, int64_t images) {
+  const std::vector<Run> runs = runs_on_map(chunk, images);
+  if (worth_panels(chunk, runs, in)) {
+    scatter_panels(chunk, runs, grad, in);
+  } else {
+    scatter_bands(chunk, runs, grad, in);
+  }
+}
+
+#define ROIOPS_INSTANTIATE(S, In)                                                       \
+  template void scatter_chunk(                                                          \
+      const TapChunk<Accumulator<S>>&, const View<const S>&, const View<In>&, int64_t); \
+  template void scatter_chunk(                                                          \
+      const AxisChunk<Accumulator<S>>&, const View<const S>&, const View<In>&, int64_t);
+
+ROIOPS_INSTANTIATE(double, double)
+ROIOPS_INSTANTIATE(float, float)
+ROIOPS_INSTANTIATE(c10::Half, c10::Half)
+ROIOPS_INSTANTIATE(c10::BFloat16, c10::BFloat16)
+ROIOPS_INSTANTIATE(c10::Half, float)
+ROIOPS_INSTANTIATE(c10::BFloat16, float)
+
+}  // namespace roiops::cpu
