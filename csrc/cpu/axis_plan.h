@@ -79,18 +79,21 @@ class AxisPlan {
       const Scratch<Tap<T>> taps(chunks_.offset(end) - chunks_.offset(begin));
       const Scratch<int64_t> start((end - begin) * starts);
       std::vector<RoiAxes<T>> axes(end - begin);
-      parallel_for(end - begin, [&](int64_t first, int64_t last) {
-        Taps lister = prototype_;
-        for (int64_t i = first; i < last; ++i) {
-          lister.prepare(chunks_.rois()[chunks_.order()[begin + i]]);
-          Tap<T>* const to = taps.get() + chunks_.offset(begin + i) - chunks_.offset(begin);
-          int64_t* const at = start.get() + i * starts;
-          axes[i].y = copy(lister.y(), to, at);
-          axes[i].x = copy(lister.x(), to + lister.y().entries.size(), at + grid.height + 1);
-          axes[i].bins = lister.bins();
-          axes[i].width = lister.map_width();
-        }
-      });
+      parallel_for(
+          end - begin,
+          [&](int64_t first, int64_t last) {
+            Taps lister = prototype_;
+            for (int64_t i = first; i < last; ++i) {
+              lister.prepare(chunks_.rois()[chunks_.order()[begin + i]]);
+              Tap<T>* const to = taps.get() + chunks_.offset(begin + i) - chunks_.offset(begin);
+              int64_t* const at = start.get() + i * starts;
+              axes[i].y = copy(lister.y(), to, at);
+              axes[i].x = copy(lister.x(), to + lister.y().entries.size(), at + grid.height + 1);
+              axes[i].bins = lister.bins();
+              axes[i].width = lister.map_width();
+            }
+          },
+          kRoiGrain);
       body(AxisChunk<T>{
           c, chunks_.rois(), chunks_.order(), begin, end, axes.data(), prototype_.map(0)});
     }

@@ -60,13 +60,16 @@ class RoiChunks {
   template <typename Lister, typename Size>
   RoiChunks(const RoiList& rois, const Lister& prototype, int64_t bins, Size&& size)
       : rois_(rois), order_(roiops::cpu::order(rois)), offset_(order_.size() + 1), begin_{0} {
-    parallel_for(rois.count(), [&](int64_t begin, int64_t end) {
-      Lister lister = prototype;
-      for (int64_t at = begin; at < end; ++at) {
-        lister.prepare(rois[order_[at]]);
-        offset_[at + 1] = size(lister);
-      }
-    });
+    parallel_for(
+        rois.count(),
+        [&](int64_t begin, int64_t end) {
+          Lister lister = prototype;
+          for (int64_t at = begin; at < end; ++at) {
+            lister.prepare(rois[order_[at]]);
+            offset_[at + 1] = size(lister);
+          }
+        },
+        kRoiGrain);
     int64_t cost = 0;
     for (int64_t at = 0; at < rois.count(); ++at) {
       const int64_t next = offset_[at + 1] + bins;

@@ -6,9 +6,13 @@
 
 namespace roiops::cpu {
 
-// Calls body(begin, end) on disjoint ranges that cover [0, count), on PyTorch's threads. Which
-// thread gets what must not show in any result.
-void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body);
+// Calls body(begin, end) on disjoint ranges that cover [0, count), on PyTorch's threads, of which
+// each is worth `grain` items. Which thread gets what must not show in any result.
+void parallel_for(
+    int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain = 1);
+
+// RoIs whose geometry is worth a thread.
+inline constexpr int64_t kRoiGrain = 8;
 
 // The instruction set that PyTorch's own kernels use; ATEN_CPU_CAPABILITY=default, avx2 or avx512
 // forces one.

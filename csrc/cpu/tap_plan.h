@@ -60,13 +60,16 @@ class TapPlan {
       const Scratch<Tap<T>> taps(chunks_.offset(end) - chunks_.offset(begin));
       const Scratch<int64_t> start((end - begin) * (bins + 1));
       std::vector<PixelSpan> span(end - begin);
-      parallel_for(end - begin, [&](int64_t first, int64_t last) {
-        Taps lister = prototype_;
-        for (int64_t at = begin + first; at < begin + last; ++at) {
-          list(lister, chunks_.order()[at], weight, chunks_.offset(at) - chunks_.offset(begin),
-              taps.get(), start.get() + (at - begin) * (bins + 1), span[at - begin]);
-        }
-      });
+      parallel_for(
+          end - begin,
+          [&](int64_t first, int64_t last) {
+            Taps lister = prototype_;
+            for (int64_t at = begin + first; at < begin + last; ++at) {
+              list(lister, chunks_.order()[at], weight, chunks_.offset(at) - chunks_.offset(begin),
+                  taps.get(), start.get() + (at - begin) * (bins + 1), span[at - begin]);
+            }
+          },
+          kRoiGrain);
       body(TapChunk<T>{c, bins, chunks_.rois(), chunks_.order(), begin, end, start.get(),
           taps.get(), span.data()});
     }

@@ -1,5 +1,8 @@
 #include "cpu/runtime.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
@@ -9,8 +12,24 @@
 
 namespace roiops::cpu {
 
-void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
-  at::parallel_for(0, count, /*grain_size=*/1, body);
+// Threads take the next items when they are done with theirs: pieces differ, and so do cores.
+void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain) {
+  constexpr int64_t kTurns = 8;
+  const int64_t threads =
+      std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(), count / grain);
+  if (threads <= 1) {
+    if (count > 0) {
+      body(0, count);
+    }
+    return;
+  }
+  const int64_t step = std::max<int64_t>(count / (threads * kTurns), 1);
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    for (int64_t begin = next.fetch_add(step); begin < count; begin = next.fetch_add(step)) {
+      body(begin, std::min(begin + step, count));
+    }
+  });
 }
 
 Isa isa() {
