@@ -1,122 +1,127 @@
-// Selects, and applies what was selected, over whole tensors. The image of a RoI has its channels
-// apart (no position-sensitive operator takes a maximum).
+// Selects, and scatters to what was selected, over whole tensors. The image of a RoI has its
+// channels apart (no position-sensitive operator takes a maximum).
 #pragma once
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <vector>
 
 #include "cpu/engine.h"
 #include "cpu/runtime.h"
 #include "cpu/sample_taps.h"
-#include "cpu/tap_plan.h"
 
 namespace roiops::cpu {
 
-inline constexpr auto kValue = [](const auto& tap) { return tap.weight(); };
-
-// Calls body(list, roi) for every RoI, on all threads; list is the thread's own.
-template <typename Lister, typename Body>
-void for_each_roi(const Lister& lister, const RoiList& rois, Body&& body) {
-  parallel_for(rois.count(), [&](int64_t begin, int64_t end) {
-    SampleList<Lister> list(lister);
-    for (int64_t roi = begin; roi < end; ++roi) {
-      body(list, roi);
-    }
-  });
-}
-
-// Some RoIs of one image, with their samples.
-template <typename Lister>
-struct SampleChunk {
-  using T = typename Lister::T;
-  int64_t image;
-  std::vector<int64_t> rois;
-  std::vector<SampleList<Lister>> lists;
-  std::vector<RoiSamples<T>> samples;
+// Consecutive RoIs of the plan that read one image.
+struct SampleRun {
+  int64_t image, begin, end;
   PixelSpan span;
-  int64_t taps = 0;
+  int64_t taps;  // at most
 };
 
-// Calls body(chunk) for all RoIs, image by image, about kChunkTaps at a time: see NOTE [Chunks].
-template <typename Lister, typename Body>
-void for_each_sample_chunk(const Lister& lister, const RoiList& rois, Body&& body) {
-  std::vector<int64_t> order(rois.count()), cost(rois.count());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-      [&](int64_t a, int64_t b) { return rois.image[a] < rois.image[b]; });
-  parallel_for(rois.count(), [&](int64_t begin, int64_t end) {
-    Lister counter = lister;
-    for (int64_t roi = begin; roi < end; ++roi) {
-      counter.prepare(rois[roi]);
-      cost[roi] = counter.size() + counter.bins();
-    }
-  });
-  for (size_t begin = 0; begin < order.size();) {
-    SampleChunk<Lister> chunk{rois.image[order[begin]], {}, {}, {}, {}};
-    int64_t total = 0;
-    for (size_t at = begin; at < order.size(); ++at) {
-      const int64_t roi = order[at];
-      total += cost[roi];
-      if (at > begin && (total > kChunkTaps || rois.image[roi] != chunk.image)) {
-        break;
-      }
-      chunk.rois.push_back(roi);
-    }
-    begin += chunk.rois.size();
-    chunk.lists.assign(chunk.rois.size(), SampleList<Lister>(lister));
-    chunk.samples.resize(chunk.rois.size());
-    parallel_for(static_cast<int64_t>(chunk.rois.size()), [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        chunk.samples[i] = chunk.lists[i].list(rois[chunk.rois[i]], kValue);
+// The samples of all RoIs, in order of image and height. In contrast to taps they are listed by
+// axis, which is little beside the results: no chunks.
+template <typename Lister>
+class SamplePlan {
+ public:
+  using T = typename Lister::T;
+
+  SamplePlan(const Lister& lister, const RoiList& rois)
+      : lister_(lister), rois_(rois), order_(cpu::order(rois)), lists_(order_.size()) {
+    parallel_for(count(), [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        lister_.list(rois_[order_[at]], lists_[at]);
       }
     });
-    for (const SampleList<Lister>& list : chunk.lists) {
-      chunk.span.add(list.span());
-      chunk.taps += list.tap_count();
+    for (int64_t at = 0; at < count(); ++at) {
+      const int64_t image = rois.image[order_[at]];
+      if (runs_.empty() || runs_.back().image != image) {
+        runs_.push_back({image, at, at, {}, 0});
+      }
+      runs_.back().end = at + 1;
+      runs_.back().span.add(lister_.span(lists_[at]));
+      runs_.back().taps += Lister::size(lists_[at]);
     }
-    body(chunk);
   }
-}
+
+  int64_t count() const {
+    return static_cast<int64_t>(order_.size());
+  }
+  int64_t roi(int64_t at) const {
+    return order_[at];
+  }
+  int64_t image(int64_t at) const {
+    return rois_.image[order_[at]];
+  }
+  RoiSamples<T> operator[](int64_t at) const {
+    return lister_.samples(lists_[at]);
+  }
+  const std::vector<SampleRun>& runs() const {
+    return runs_;
+  }
+  // Of the largest run.
+  int64_t max_pixels() const {
+    int64_t pixels = 0;
+    for (const SampleRun& run : runs_) {
+      pixels = std::max(pixels, run.span.pixels());
+    }
+    return pixels;
+  }
+  SampleRun run_of(int64_t image) const {
+    for (const SampleRun& run : runs_) {
+      if (run.image == image) {
+        return run;
+      }
+    }
+    return {image, 0, 0, {}, 0};
+  }
+
+ private:
+  Lister lister_;
+  const RoiList& rois_;
+  std::vector<int64_t> order_;
+  std::vector<SampleLists<T>> lists_;  // in plan order
+  std::vector<SampleRun> runs_;
+};
 
 // Where many taps share their pixels: from panels, as gather_chunk.
 template <typename S, typename Lister>
-void select_from_panels(const SampleChunk<Lister>& chunk, const View<const S>& in,
-    const View<S>& out, const View<int32_t>& winner) {
+void select_from_panels(const SamplePlan<Lister>& plan, const std::vector<SampleRun>& runs,
+    const View<const S>& in, const View<S>& out, const View<int32_t>& winner) {
   using T = Accumulator<S>;
-  const int64_t pixels = chunk.span.pixels();
-  parallel_for((out.channels + kLanes<T> - 1) / kLanes<T>, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<T[]> panel(new T[pixels * kLanes<T>]);
-    for (int64_t channel = begin * kLanes<T>; channel < end * kLanes<T>; channel += kLanes<T>) {
-      const int64_t lanes = std::min<int64_t>(kLanes<T>, out.channels - channel);
-      if (lanes <= 0) {
-        break;
-      }
-      Block<const S> map = in.block(chunk.image, channel, lanes);
-      map.data += chunk.span.first * map.item_stride;
-      engine<S>().pack(map, pixels, panel.get());
-      for (size_t i = 0; i < chunk.rois.size(); ++i) {
-        const int64_t roi = chunk.rois[i];
-        max_engine<S>().select_panel(chunk.samples[i], panel.get(), chunk.span.first,
-            out.block(roi, channel, lanes), winner.block(roi, channel, lanes));
+  const int64_t blocks = (in.channels + kLanes<T> - 1) / kLanes<T>;
+  parallel_for(static_cast<int64_t>(runs.size()) * blocks, [&](int64_t begin, int64_t end) {
+    const std::unique_ptr<T[]> panel(new T[plan.max_pixels() * kLanes<T>]);
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const SampleRun& run = runs[piece / blocks];
+      const int64_t channel = piece % blocks * kLanes<T>;
+      const int64_t lanes = std::min<int64_t>(kLanes<T>, in.channels - channel);
+      Block<const S> map = in.block(run.image, channel, lanes);
+      map.data += run.span.first * map.item_stride;
+      engine<S>().pack(map, run.span.pixels(), panel.get());
+      for (int64_t at = run.begin; at < run.end; ++at) {
+        max_engine<S>().select_panel(plan[at], panel.get(), run.span.first,
+            out.block(plan.roi(at), channel, lanes), winner.block(plan.roi(at), channel, lanes));
       }
     }
   });
 }
 
+// Where they lie, by rows of bins.
 template <typename S, typename Lister>
-void select_chunk(const SampleChunk<Lister>& chunk, const View<const S>& in, const View<S>& out,
-    const View<int32_t>& winner) {
-  if (chunk.span.pixels() > 0 && chunk.taps > chunk.span.pixels()) {
-    select_from_panels(chunk, in, out, winner);
-    return;
-  }
-  parallel_for(static_cast<int64_t>(chunk.rois.size()), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t roi = chunk.rois[i];
-      max_engine<S>().select(chunk.samples[i], in.block(chunk.image, 0, in.channels),
-          out.block(roi, 0, out.channels), winner.block(roi, 0, winner.channels));
+void select_in_place(const SamplePlan<Lister>& plan, const SampleRun& run, const View<const S>& in,
+    const View<S>& out, const View<int32_t>& winner) {
+  const int64_t rows = plan[run.begin].y.bins;
+  parallel_for((run.end - run.begin) * rows, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t at = run.begin + piece / rows, row = piece % rows;
+      RoiSamples<Accumulator<S>> roi = plan[at];
+      roi.y = {1, roi.y.start + row, roi.y.samples};
+      Block<S> values = out.block(plan.roi(at), 0, out.channels);
+      Block<int32_t> names = winner.block(plan.roi(at), 0, out.channels);
+      values.data += row * roi.x.bins * values.item_stride;
+      names.data += row * roi.x.bins * names.item_stride;
+      max_engine<S>().select(roi, in.block(run.image, 0, in.channels), values, names);
     }
   });
 }
@@ -124,88 +129,106 @@ void select_chunk(const SampleChunk<Lister>& chunk, const View<const S>& in, con
 template <typename S, typename Lister>
 void select(const Lister& lister, const RoiList& rois, const View<const S>& in, const View<S>& out,
     const View<int32_t>& winner) {
-  if (in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>) {
-    for_each_sample_chunk(
-        lister, rois, [&](const auto& chunk) { select_chunk(chunk, in, out, winner); });
-    return;
+  const SamplePlan<Lister> plan(lister, rois);
+  const bool planes = in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>;
+  std::vector<SampleRun> packed;
+  for (const SampleRun& run : plan.runs()) {
+    if (planes && run.span.pixels() > 0 && run.taps > run.span.pixels()) {
+      packed.push_back(run);
+    } else {
+      select_in_place(plan, run, in, out, winner);
+    }
   }
-  for_each_roi(lister, rois, [&](auto& list, int64_t roi) {
-    max_engine<S>().select(list.list(rois[roi], kValue), in.block(rois.image[roi], 0, in.channels),
-        out.block(roi, 0, out.channels), winner.block(roi, 0, winner.channels));
-  });
+  select_from_panels(plan, packed, in, out, winner);
 }
 
-// weight(tap, roi) is the entry to apply for a tap of a winner.
-template <typename S, typename Lister, typename Weight>
-void gather_winners(const Lister& lister, const RoiList& rois, const View<const S>& in,
-    const View<const int32_t>& winner, const View<S>& out, Weight&& weight) {
-  for_each_roi(lister, rois, [&](auto& list, int64_t roi) {
-    const auto samples = list.list(rois[roi], [&](const auto& tap) { return weight(tap, roi); });
-    max_engine<S>().gather(samples, in.block(rois.image[roi], 0, in.channels),
-        winner.block(roi, 0, winner.channels), out.block(roi, 0, out.channels));
-  });
+// Channels of a map whose gradient one thread sums. Neighbours in memory are many, so that
+// gradients are read by long rows.
+template <typename T>
+int64_t scatter_width(bool pixels, bool planes) {
+  return pixels && !planes ? 4 * kLanes<T> : kLanes<T>;
 }
 
-// One thread has all RoIs of an image for a block of channels: no races, and one rounding. Winners
-// that are named by their pixels need no samples, and planes no panel.
+template <typename S>
+void fill_zero(const Block<S>& map, int64_t first, int64_t end) {
+  const bool rows = map.lane_stride == 1;
+  const int64_t outer = rows ? end - first : map.lanes, inner = rows ? map.lanes : end - first;
+  S* const data = map.data + first * map.item_stride;
+  for (int64_t i = 0; i < outer; ++i) {
+    for (int64_t j = 0; j < inner; ++j) {
+      data[i * (rows ? map.item_stride : map.lane_stride) +
+           j * (rows ? map.lane_stride : map.item_stride)] = S(0);
+    }
+  }
+}
+
+// Winners that are named by their pixels need no samples; sums lie as the map does.
+template <typename S, typename Lister>
+void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int64_t channel,
+    const View<const S>& grad, const View<const int32_t>& winner, const Block<S>& map,
+    Accumulator<S>* scratch) {
+  using T = Accumulator<S>;
+  const int64_t pixels = run.span.pixels(), lanes = map.lanes;
+  const bool rows = map.lane_stride == 1;
+  const Block<T> sums{scratch, rows ? lanes : 1, rows ? 1 : pixels, lanes, 0, run.span.first};
+  std::fill_n(scratch, pixels * lanes, T(0));
+  for (int64_t at = run.begin; at < run.end; ++at) {
+    const int64_t roi = plan.roi(at);
+    max_engine<S>().scatter_pixels(grad.items, grad.block(roi, channel, lanes),
+        winner.block(roi, channel, lanes), pixels, sums);
+  }
+  const int64_t outer = rows ? pixels : lanes, inner = rows ? lanes : pixels;
+  const int64_t outer_stride = rows ? map.item_stride : map.lane_stride;
+  const int64_t inner_stride = rows ? map.lane_stride : map.item_stride;
+  S* const to = map.data + run.span.first * map.item_stride;
+  for (int64_t i = 0; i < outer; ++i) {
+    for (int64_t j = 0; j < inner; ++j) {
+      to[i * outer_stride + j * inner_stride] = static_cast<S>(scratch[i * inner + j]);
+    }
+  }
+}
+
+template <typename S, typename Lister>
+void scatter_to_panel(const SamplePlan<Lister>& plan, const SampleRun& run, int64_t channel,
+    const View<const S>& grad, const View<const int32_t>& winner, Block<S> map,
+    Accumulator<S>* panel) {
+  using T = Accumulator<S>;
+  std::fill_n(panel, run.span.pixels() * kLanes<T>, T(0));
+  for (int64_t at = run.begin; at < run.end; ++at) {
+    const int64_t roi = plan.roi(at);
+    max_engine<S>().scatter_panel(plan[at], grad.block(roi, channel, map.lanes),
+        winner.block(roi, channel, map.lanes), panel, run.span.first);
+  }
+  map.data += run.span.first * map.item_stride;
+  engine<S>().unpack(panel, run.span.pixels(), map);
+}
+
+// One thread has all RoIs of an image for a block of channels: no races, and one rounding.
 template <typename S, typename Lister>
 void scatter_winners(const Lister& lister, const RoiList& rois, const View<const S>& grad,
     const View<const int32_t>& winner, const View<S>& in, int64_t images) {
   using T = Accumulator<S>;
-  const int64_t blocks = (in.channels + kLanes<T> - 1) / kLanes<T>;
-  const bool planes = Lister::kPixels && in.channel_stride != 1;
+  const SamplePlan<Lister> plan(lister, rois);
+  const int64_t width = scatter_width<T>(Lister::kPixels, in.channel_stride != 1);
+  const int64_t blocks = (in.channels + width - 1) / width;
   parallel_for(images * blocks, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<T[]> panel(new T[in.items * kLanes<T>]);
-    SampleList<Lister> list(lister);
+    const std::unique_ptr<T[]> scratch(new T[plan.max_pixels() * width]);
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t image = piece / blocks, channel = piece % blocks * kLanes<T>;
-      const int64_t lanes = std::min<int64_t>(kLanes<T>, in.channels - channel);
-      const Block<T> sums = planes ? Block<T>{panel.get(), 1, in.items, lanes}
-                                   : Block<T>{panel.get(), kLanes<T>, 1, lanes};
-      std::fill_n(panel.get(), in.items * kLanes<T>, T(0));
-      for (int64_t roi = 0; roi < rois.count(); ++roi) {
-        if (rois.image[roi] != image) {
-          continue;
-        }
-        const Block<const S> g = grad.block(roi, channel, lanes);
-        const Block<const int32_t> names = winner.block(roi, channel, lanes);
-        if constexpr (Lister::kPixels) {
-          max_engine<S>().scatter_pixels(grad.items, g, names, in.items, sums);
-        } else {
-          max_engine<S>().scatter(list.list(rois[roi], kValue), g, names, panel.get());
-        }
+      const SampleRun run = plan.run_of(piece / blocks);
+      const int64_t channel = piece % blocks * width;
+      const Block<S> map = in.block(run.image, channel, std::min(width, in.channels - channel));
+      if (run.span.pixels() == 0) {
+        fill_zero(map, 0, in.items);
+        continue;
       }
-      const Block<S> map = in.block(image, channel, lanes);
-      if (!planes) {
-        engine<S>().unpack(panel.get(), in.items, map);
-      }
-      for (int64_t i = 0; planes && i < lanes * in.items; ++i) {
-        map.data[i / in.items * map.lane_stride + i % in.items * map.item_stride] =
-            static_cast<S>(panel[i]);
+      fill_zero(map, 0, run.span.first);
+      fill_zero(map, run.span.end, in.items);
+      if constexpr (Lister::kPixels) {
+        scatter_to_pixels(plan, run, channel, grad, winner, map, scratch.get());
+      } else {
+        scatter_to_panel(plan, run, channel, grad, winner, map, scratch.get());
       }
     }
-  });
-}
-
-// box_grad [K, columns] in double, all of it written.
-template <typename S, typename Lister>
-void winner_box_gradient(const Lister& lister, const RoiList& rois, const View<const S>& grad,
-    const View<const int32_t>& winner, const View<const S>& in, double* box_grad) {
-  using T = Accumulator<S>;
-  for_each_roi(lister, rois, [&](auto& list, int64_t roi) {
-    const auto samples = list.list(rois[roi], kValue);
-    std::vector<T> products(list.tap_count());
-    max_engine<S>().products(samples, grad.block(roi, 0, grad.channels),
-        winner.block(roi, 0, winner.channels), in.block(rois.image[roi], 0, in.channels),
-        products.data());
-    T box[Lister::kBoxColumns] = {};
-    const T* product = products.data();
-    list.lister().visit(
-        [&](int32_t, const auto& tap) { tap.add_gradient(*product++, box, nullptr); },
-        [](int32_t) {}, [] {});
-    double* const row = box_grad + roi * rois.columns;
-    row[0] = 0;
-    std::copy_n(box, Lister::kBoxColumns, row + 1);
   });
 }
 

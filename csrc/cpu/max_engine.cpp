@@ -20,253 +20,246 @@ namespace {
 #include "cpu/vec.h"
 // after the vectors
 #include "cpu/panel.h"
+// after both
+#include "cpu/bin_samples.h"
 
+// Vectors of a panel's pixel.
 template <typename T>
-struct Winner {
-  T value = T(0);
-  int64_t sample = -1;
-};
+constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
-template <typename S, typename T>
-T sample_value(const RoiSamples<T>& roi, int64_t sample, const S* lane, int64_t item_stride) {
-  const auto term = [&](int64_t t) {
-    return roi.taps[t].weight * static_cast<T>(lane[roi.taps[t].pixel * item_stride]);
-  };
-  T sum = term(roi.tap[sample]);  // not 0 + ...: a sum of one term keeps the sign of a zero
-  for (int64_t t = roi.tap[sample] + 1; t < roi.tap[sample + 1]; ++t) {
-    sum += term(t);
-  }
-  return sum;
-}
-
-// Larger, or the first NaN: a NaN winner is never beaten.
-template <typename T>
-bool beats(T value, T best) {
-  return value > best || (value != value && best == best);
-}
-
-template <typename T>
-int32_t tag_of(const RoiSamples<T>& roi, int64_t bin, const Winner<T>& winner) {
-  if (winner.sample < 0) {
-    return -1;
-  }
-  return roi.tag ? roi.tag[winner.sample] : static_cast<int32_t>(winner.sample - roi.start[bin]);
-}
-
-// The sample that a winner names, or -1. Tags rise in every bin.
-template <typename T>
-int64_t sample_of(const RoiSamples<T>& roi, int64_t bin, int32_t tag) {
-  int64_t low = roi.start[bin], high = roi.start[bin + 1];
-  if (!roi.tag) {
-    return tag >= 0 && tag < high - low ? low + tag : -1;
-  }
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    (roi.tag[middle] < tag ? low : high) = roi.tag[middle] < tag ? middle + 1 : middle;
-  }
-  return low < roi.start[bin + 1] && roi.tag[low] == tag ? low : -1;
-}
-
-template <typename S, typename T>
-void set_winner(const RoiSamples<T>& roi, int64_t bin, int64_t lane, const Winner<T>& winner,
-    const Block<S>& out, const Block<int32_t>& tags) {
-  out.data[bin * out.item_stride + lane * out.lane_stride] = static_cast<S>(winner.value);
-  tags.data[bin * tags.item_stride + lane * tags.lane_stride] = tag_of(roi, bin, winner);
-}
-
-// Numbers as wide as the values, so that one mask chooses among both.
-template <typename T>
-using Number = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
-
-template <typename T>
-using Numbers = Vector<Number<T>>;
-
-// The largest of one bin's samples, for kWidth neighbouring channels.
-template <typename T>
-struct Best {
-  Vector<T> value{};
-  Numbers<T> tag = Numbers<T>{} - 1;
-
-  // NaN beats everything but NaN, as in beats().
-  void challenge(const Vector<T>& other, Number<T> number) {
-    const auto wins = (other > value) | ((other != other) & (value == value)) | (tag < 0);
-    value = wins ? other : value;
-    tag = wins ? Numbers<T>{} + number : tag;
-  }
-};
-
-template <typename T, typename In>
-Best<T> best_of(
-    const RoiSamples<T>& roi, int64_t bin, const In* in, int64_t item_stride, int64_t first_item) {
-  Best<T> best;
-  for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
-    const Tap<T>* tap = roi.taps + roi.tap[s];
-    const Tap<T>* const end = roi.taps + roi.tap[s + 1];
-    const auto term = [&] {
-      return tap->weight * load<T>(in + (tap->pixel - first_item) * item_stride);
-    };
-    Vector<T> sum = term();  // not 0 + ...: a sum of one term keeps the sign of a zero
-    for (++tap; tap != end; ++tap) {
-      sum += term();
-    }
-    best.challenge(sum, static_cast<Number<T>>(roi.tag ? roi.tag[s] : s - roi.start[bin]));
-  }
-  return best;
-}
-
-// Tags are 32 bits wide, whatever the values are.
-template <typename T>
-void store_tags(int32_t* at, const Numbers<T>& tags) {
-  if constexpr (sizeof(Number<T>) == sizeof(int32_t)) {
-    __builtin_memcpy(at, &tags, sizeof(tags));
-  } else {
-    for (int32_t i = 0; i < kWidth<T>; ++i) {
-      at[i] = static_cast<int32_t>(tags[i]);
-    }
-  }
-}
-
-// Neighbouring channels on both sides. The last vector overlaps.
+// Neighbouring channels on both sides: as many vectors at a time as registers hold. The last ones
+// overlap.
 template <typename S, typename T = Accumulator<S>>
 void select_rows(const RoiSamples<T>& roi, const Block<const S>& in, const Block<S>& out,
-    const Block<int32_t>& tags) {
-  for (int64_t bin = 0; bin < roi.bins; ++bin) {
-    for (int64_t next = 0; next < in.lanes; next += kWidth<T>) {
-      const int64_t lane = next + kWidth<T> <= in.lanes ? next : in.lanes - kWidth<T>;
-      const Best<T> best = best_of<T>(roi, bin, in.data + lane, in.item_stride, in.first_item);
-      store<T>(out.data + bin * out.item_stride + lane, best.value);
-      store_tags<T>(tags.data + bin * tags.item_stride + lane, best.tag);
+    const Block<int32_t>& names) {
+  constexpr int32_t kMany = 4;
+  for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
+    const auto run = [&]<int32_t kCount>(int64_t lane) {
+      const auto best = best_of<kCount>(bin, in.data + lane, in.item_stride, in.first_item);
+#pragma GCC unroll 16
+      for (int32_t v = 0; v < kCount; ++v) {
+        const int64_t at = lane + v * kWidth<T>;
+        store<T>(out.data + number * out.item_stride + at, best.value[v]);
+        store_names<T>(names.data + number * names.item_stride + at, best.name[v]);
+      }
+    };
+    int64_t lane = 0;
+    for (; lane + kMany * kWidth<T> <= in.lanes; lane += kMany * kWidth<T>) {
+      run.template operator()<kMany>(lane);
     }
-  }
+    for (; lane + kWidth<T> <= in.lanes; lane += kWidth<T>) {
+      run.template operator()<1>(lane);
+    }
+    if (lane < in.lanes) {
+      run.template operator()<1>(in.lanes - kWidth<T>);
+    }
+  });
 }
 
 template <typename S>
 void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, const Block<S>& out,
-    const Block<int32_t>& tags) {
+    const Block<int32_t>& names) {
   using T = Accumulator<S>;
-  const bool rows = in.lane_stride == 1 && out.lane_stride == 1 && tags.lane_stride == 1;
+  const bool rows = in.lane_stride == 1 && out.lane_stride == 1 && names.lane_stride == 1;
   if (rows && in.lanes >= kWidth<T>) {
-    select_rows(roi, in, out, tags);
+    select_rows(roi, in, out, names);
     return;
   }
-  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+  for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
     // Channels outermost, so that a plane's rows are read while they are in the cache.
     for (int64_t lane = 0; lane < in.lanes; ++lane) {
-      Winner<T> best;
-      for (int64_t s = roi.start[bin]; s < roi.start[bin + 1]; ++s) {
-        const T value = sample_value(roi, s, in.data + lane * in.lane_stride, in.item_stride);
-        if (s == roi.start[bin] || beats(value, best.value)) {
-          best = {value, s};
-        }
-      }
-      set_winner(roi, bin, lane, best, out, tags);
+      T best = bin.count() > 0 ? kLowest<T> : T(0);
+      int32_t best_name = bin.count() > 0 ? bin.first_name() : -1;
+      for_each_sample(bin, [&](int32_t name, int32_t pixel, const auto& y, const auto& x) {
+        const S* const first = in.data + lane * in.lane_stride + pixel * in.item_stride;
+        T sum = kNothing<T>;
+        for_each_tap(y, x, bin.width, [&](int64_t offset, T weight) {
+          sum = multiply_add(weight, static_cast<T>(first[offset * in.item_stride]), sum);
+        });
+        const bool wins = !(sum <= best) && best == best;  // as Best::challenge
+        best = wins ? sum : best;
+        best_name = wins ? name : best_name;
+      });
+      out.data[number * out.item_stride + lane * out.lane_stride] = static_cast<S>(best);
+      names.data[number * names.item_stride + lane * names.lane_stride] = best_name;
     }
-  }
-}
-
-template <typename S>
-void select_panel(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
-    const Block<S>& out, const Block<int32_t>& tags) {
-  using T = Accumulator<S>;
-  constexpr int64_t kPanel = kLanes<T>;
-  alignas(64) T values[kStaged * kPanel];
-  alignas(64) int32_t names[kStaged * kPanel];
-  for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
-    const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t lane = 0; lane < kPanel; lane += kWidth<T>) {
-        const Best<T> best = best_of<T>(roi, bin + i, panel + lane, kPanel, first);
-        store<T>(values + i * kPanel + lane, best.value);
-        store_tags<T>(names + i * kPanel + lane, best.tag);
-      }
-    }
-    unpack(values, count, bins_of(out, bin));
-    const Block<int32_t> to = bins_of(tags, bin);
-    for (int64_t lane = 0; lane < to.lanes; ++lane) {
-      for (int64_t i = 0; i < count; ++i) {
-        to.data[lane * to.lane_stride + i * to.item_stride] = names[i * kPanel + lane];
-      }
-    }
-  }
-}
-
-// Calls body(bin, lane, sample) for every lane of every bin; sample is -1 where none has won.
-template <typename T, typename Body>
-void for_each_winner(const RoiSamples<T>& roi, const Block<const int32_t>& tags, Body&& body) {
-  for (int64_t bin = 0; bin < roi.bins; ++bin) {
-    for (int64_t lane = 0; lane < tags.lanes; ++lane) {
-      const int64_t sample =
-          sample_of(roi, bin, tags.data[bin * tags.item_stride + lane * tags.lane_stride]);
-      body(bin, lane, sample);
-    }
-  }
-}
-
-template <typename S>
-void gather(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in,
-    const Block<const int32_t>& tags, const Block<S>& out) {
-  using T = Accumulator<S>;
-  for_each_winner(roi, tags, [&](int64_t bin, int64_t lane, int64_t sample) {
-    const S* const at = in.data + lane * in.lane_stride;
-    out.data[bin * out.item_stride + lane * out.lane_stride] =
-        static_cast<S>(sample < 0 ? T(0) : sample_value(roi, sample, at, in.item_stride));
   });
 }
 
-// In the order of the gradient's memory.
+// Names on their way to or from the tensor: as a panel of 32-bit numbers, whatever the values are.
+constexpr int64_t kNameLanes = kLanes<int32_t>;
+
 template <typename S>
-void scatter_pixels(int64_t bins, const Block<const S>& grad, const Block<const int32_t>& tags,
-    int64_t pixels, const Block<Accumulator<S>>& in) {
+void select_panel(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
+    const Block<S>& out, const Block<int32_t>& names) {
   using T = Accumulator<S>;
-  const auto add = [&](int64_t bin, int64_t lane) {
-    const int32_t tag = tags.data[bin * tags.item_stride + lane * tags.lane_stride];
-    if (tag >= 0 && tag < pixels) {
-      in.data[tag * in.item_stride + lane * in.lane_stride] +=
-          static_cast<T>(grad.data[bin * grad.item_stride + lane * grad.lane_stride]);
+  alignas(64) T values[kStaged * kLanes<T>];
+  alignas(64) int32_t staged_names[kStaged * kNameLanes] = {};
+  const int64_t bins = roi.bins();
+  for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
+    const int64_t i = number % kStaged;
+    const auto best = best_of<kPanelVectors<T>>(bin, panel, kLanes<T>, first);
+#pragma GCC unroll 16
+    for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
+      store<T>(values + i * kLanes<T> + v * kWidth<T>, best.value[v]);
+      store_names<T>(staged_names + i * kNameLanes + v * kWidth<T>, best.name[v]);
     }
-  };
-  if (in.lane_stride == 1) {
-    for (int64_t bin = 0; bin < bins; ++bin) {
-      for (int64_t lane = 0; lane < grad.lanes; ++lane) {
-        add(bin, lane);
-      }
+    if (i + 1 == kStaged || number + 1 == bins) {
+      unpack(values, i + 1, bins_of(out, number - i));
+      const Block<int32_t> to = bins_of(names, number - i);
+      to.lane_stride == 1 ? to_rows(staged_names, i + 1, to) : to_planes(staged_names, i + 1, to);
     }
-    return;
-  }
-  for (int64_t lane = 0; lane < grad.lanes; ++lane) {
-    for (int64_t bin = 0; bin < bins; ++bin) {
-      add(bin, lane);
+  });
+}
+
+// Calls body(b, lane, samples, s) for the winner of every bin and lane, s being its number, or -1.
+template <typename T, typename Body>
+void for_each_winner(const RoiSamples<T>& roi, const Block<const int32_t>& names, Body&& body) {
+  for_each_bin(roi, [&](int64_t b, const BinSamples<T>& bin) {
+    for (int64_t lane = 0; lane < names.lanes; ++lane) {
+      body(b, lane, bin,
+          bin.number_of(names.data[b * names.item_stride + lane * names.lane_stride]));
     }
-  }
+  });
+}
+
+// Calls tap(offset of the pixel, number of the tap) for sample s of a bin.
+template <typename T, typename TapFn>
+void for_each_tap_of(const BinSamples<T>& bin, int64_t s, TapFn&& tap) {
+  const int64_t i = s / bin.columns, j = s % bin.columns;
+  int64_t number = kSampleTaps * (bin.first + s);
+  for_each_tap(bin.y[i], bin.x[j], bin.width,
+      [&](int64_t offset, T) { tap(bin.pixel(i, j) + offset, number++); });
 }
 
 template <typename S>
-void scatter(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
-    const Block<const int32_t>& tags, Accumulator<S>* panel) {
+void gather(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* weights,
+    const Block<const S>& in, const Block<const int32_t>& names, const Block<S>& out) {
   using T = Accumulator<S>;
-  for_each_winner(roi, tags, [&](int64_t bin, int64_t lane, int64_t sample) {
-    const T value = static_cast<T>(grad.data[bin * grad.item_stride + lane * grad.lane_stride]);
-    for (int64_t t = sample < 0 ? 0 : roi.tap[sample]; sample >= 0 && t < roi.tap[sample + 1];
-        ++t) {
-      panel[int64_t{roi.taps[t].pixel} * kLanes<T> + lane] += roi.taps[t].weight * value;
+  for_each_winner(roi, names, [&](int64_t b, int64_t lane, const BinSamples<T>& bin, int64_t s) {
+    const S* const at = in.data + lane * in.lane_stride;
+    T sum = s < 0 ? T(0) : kNothing<T>;
+    if (s >= 0) {
+      for_each_tap_of(bin, s, [&](int64_t pixel, int64_t t) {
+        sum = multiply_add(weights[t], static_cast<T>(at[pixel * in.item_stride]), sum);
+      });
     }
+    out.data[b * out.item_stride + lane * out.lane_stride] = static_cast<S>(sum);
   });
 }
 
 template <typename S>
 void products(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
-    const Block<const int32_t>& tags, const Block<const S>& in, Accumulator<S>* products) {
+    const Block<const int32_t>& names, const Block<const S>& in, Accumulator<S>* products) {
   using T = Accumulator<S>;
-  for (int64_t t = 0; t < roi.tap[roi.start[roi.bins]]; ++t) {
+  for (int64_t t = 0; t < kSampleTaps * roi.y.count() * roi.x.count(); ++t) {
     products[t] = T(0);
   }
-  for_each_winner(roi, tags, [&](int64_t bin, int64_t lane, int64_t sample) {
-    const T value = static_cast<T>(grad.data[bin * grad.item_stride + lane * grad.lane_stride]);
+  for_each_winner(roi, names, [&](int64_t b, int64_t lane, const BinSamples<T>& bin, int64_t s) {
+    const T value = static_cast<T>(grad.data[b * grad.item_stride + lane * grad.lane_stride]);
     const S* const at = in.data + lane * in.lane_stride;
-    for (int64_t t = sample < 0 ? 0 : roi.tap[sample]; sample >= 0 && t < roi.tap[sample + 1];
-        ++t) {
-      products[t] += value * static_cast<T>(at[roi.taps[t].pixel * in.item_stride]);
+    if (s >= 0) {
+      for_each_tap_of(bin, s, [&](int64_t pixel, int64_t t) {
+        products[t] += value * static_cast<T>(at[pixel * in.item_stride]);
+      });
     }
+  });
+}
+
+// In the order of the gradient's memory.
+template <typename S>
+void scatter_pixels(int64_t bins, const Block<const S>& grad, const Block<const int32_t>& names,
+    int64_t pixels, const Block<Accumulator<S>>& in) {
+  using T = Accumulator<S>;
+  const auto add = [&](int32_t name, S value, T* lane) {
+    const int64_t pixel = name - in.first_item;
+    if (pixel >= 0 && pixel < pixels) {
+      lane[pixel * in.item_stride] += static_cast<T>(value);
+    }
+  };
+  if (in.lane_stride == 1 && grad.lane_stride == 1 && names.lane_stride == 1) {
+    for (int64_t b = 0; b < bins; ++b) {
+      const S* const values = grad.data + b * grad.item_stride;
+      const int32_t* const name = names.data + b * names.item_stride;
+      for (int64_t lane = 0; lane < grad.lanes; ++lane) {
+        add(name[lane], values[lane], in.data + lane);
+      }
+    }
+    return;
+  }
+  for (int64_t lane = 0; lane < grad.lanes; ++lane) {
+    for (int64_t b = 0; b < bins; ++b) {
+      add(names.data[b * names.item_stride + lane * names.lane_stride],
+          grad.data[b * grad.item_stride + lane * grad.lane_stride],
+          in.data + lane * in.lane_stride);
+    }
+  }
+}
+
+// Every sample of a bin, for the lanes where it has won: few samples beside the lanes.
+template <typename T>
+void scatter_samples(
+    const BinSamples<T>& bin, const T* grad, const int32_t* names, T* panel, int64_t first) {
+  Vector<T> value[kPanelVectors<T>];
+  Numbers<T> winner[kPanelVectors<T>];
+#pragma GCC unroll 16
+  for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
+    value[v] = load<T>(grad + v * kWidth<T>);
+    winner[v] = load_names<T>(names + v * kWidth<T>);
+  }
+  for_each_sample(bin, [&](int32_t name, int32_t pixel, const auto& y, const auto& x) {
+    Vector<T> won[kPanelVectors<T>];
+#pragma GCC unroll 16
+    for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
+      won[v] = winner[v] == Number<T>{name} ? value[v] : Vector<T>{};
+    }
+    for_each_tap(y, x, bin.width, [&](int64_t offset, T weight) {
+      T* const to = panel + (pixel - first + offset) * kLanes<T>;
+#pragma GCC unroll 16
+      for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
+        T* const at = to + v * kWidth<T>;
+        store<T>(at, load<T>(at) + weight * won[v]);
+      }
+    });
+  });
+}
+
+// Every lane's winner: few lanes beside the samples.
+template <typename T>
+void scatter_lanes(
+    const BinSamples<T>& bin, const T* grad, const int32_t* names, T* panel, int64_t first) {
+  for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
+    const int64_t s = bin.number_of(names[lane]);
+    if (s < 0) {
+      continue;
+    }
+    const int64_t i = s / bin.columns, j = s % bin.columns;
+    T* const to = panel + (bin.pixel(i, j) - first) * kLanes<T> + lane;
+    for_each_tap(bin.y[i], bin.x[j], bin.width, [&](int64_t offset, T weight) {
+      T& at = to[offset * kLanes<T>];
+      at = multiply_add(weight, grad[lane], at);
+    });
+  }
+}
+
+template <typename S>
+void scatter_panel(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
+    const Block<const int32_t>& names, Accumulator<S>* panel, int64_t first) {
+  using T = Accumulator<S>;
+  alignas(64) T values[kStaged * kLanes<T>];
+  alignas(64) int32_t staged_names[kStaged * kNameLanes];
+  const int64_t bins = roi.bins();
+  for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
+    const int64_t i = number % kStaged;
+    if (i == 0) {
+      const int64_t count = bins - number < kStaged ? bins - number : kStaged;
+      pack(bins_of(grad, number), count, values);
+      const Block<const int32_t> from = bins_of(names, number);
+      from.lane_stride == 1 ? from_rows(from, count, staged_names)
+                            : from_planes(from, count, staged_names);
+    }
+    const auto scatter = bin.count() <= kLanes<T> ? scatter_samples<T> : scatter_lanes<T>;
+    scatter(bin, values + i * kLanes<T>, staged_names + i * kNameLanes, panel, first);
   });
 }
 
@@ -274,8 +267,8 @@ void products(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
 
 template <typename S>
 const MaxEngine<S>& max_engine() {
-  static constexpr MaxEngine<S> kEngine = {
-      &select<S>, &select_panel<S>, &gather<S>, &scatter_pixels<S>, &scatter<S>, &products<S>};
+  static constexpr MaxEngine<S> kEngine = {&select<S>, &select_panel<S>, &gather<S>,
+      &scatter_pixels<S>, &scatter_panel<S>, &products<S>};
   return kEngine;
 }
 

@@ -1,43 +1,68 @@
 // The CPU engine of operators that take the maximum of a bin's samples. See NOTE [Engine]; this
 // one applies a matrix that it chooses itself, and whose choice, the winners, can be applied again.
+//
+// NOTE [Winners]
+// The first of the largest samples wins, row by row; NaN counts as largest. A bin without samples
+// has value 0 and winner -1. Numbers that name no winner, whatever they are, are left out.
 #pragma once
 
+#include "core/axis_samples.h"
 #include "cpu/types.h"
 
 namespace roiops::cpu {
 
-// The samples of one RoI: those of bin b are start[b] .. start[b + 1] - 1, the taps of sample s are
-// taps[tap[s]] .. taps[tap[s + 1] - 1]. A winner is named by its sample's tag.
+// The samples of bin p on one axis are samples[start[p]] .. samples[start[p + 1] - 1].
 template <typename T>
-struct RoiSamples {
+struct AxisSamples {
   int64_t bins;
   const int64_t* start;  // [bins + 1]
-  const int64_t* tap;    // [samples + 1]
-  const int32_t* tag;    // [samples]; null: the sample's number in its bin
-  const Tap<T>* taps;
+  const AxisSample<T>* samples;
+
+  int64_t count() const {
+    return start[bins] - start[0];
+  }
 };
+
+// The samples of a bin of one RoI are the outer product of those of its axes, so that a list of
+// them is short, and all RoIs' are listed at once.
+template <typename T>
+struct RoiSamples {
+  AxisSamples<T> y, x;
+  int32_t width;  // of the map
+  // Samples are neighbouring whole pixels, and winners are named by their position in the plane, as
+  // torchvision's argmax; otherwise by the number of the sample in its bin.
+  bool pixels;
+
+  int64_t bins() const {
+    return y.bins * x.bins;
+  }
+};
+
+// Of a sample, at most.
+inline constexpr int64_t kSampleTaps = 4;
 
 template <typename S>
 struct MaxEngine {
   using T = Accumulator<S>;
 
-  // The first of the largest samples; NaN counts as largest. A bin without samples has value 0 and
-  // winner -1.
+  // The largest samples, see NOTE [Winners]
   void (*select)(const RoiSamples<T>& roi, const Block<const S>& in, const Block<S>& out,
       const Block<int32_t>& winner);
   // The same from a panel that starts with the image's pixel `first`.
   void (*select_panel)(const RoiSamples<T>& roi, const T* panel, int64_t first, const Block<S>& out,
       const Block<int32_t>& winner);
-  // out = the winners' taps applied to in
-  void (*gather)(const RoiSamples<T>& roi, const Block<const S>& in,
+  // out = the winners' taps applied to in, with the weight of tap t of the RoI's sample s in
+  // weights[kSampleTaps * s + t]
+  void (*gather)(const RoiSamples<T>& roi, const T* weights, const Block<const S>& in,
       const Block<const int32_t>& winner, const Block<S>& out);
-  // in[winner] += grad, where winners are named by their pixels; other numbers name none
+  // in[winner] += grad for the `pixels` pixels from in.first_item on, by which winners are named
   void (*scatter_pixels)(int64_t bins, const Block<const S>& grad,
       const Block<const int32_t>& winner, int64_t pixels, const Block<T>& in);
-  // panel += the transpose
-  void (*scatter)(const RoiSamples<T>& roi, const Block<const S>& grad,
-      const Block<const int32_t>& winner, T* panel);
-  // products[t] = sum over the lanes whose winner has tap t of grad * in
+  // panel += the transpose of select, where winners are named by their numbers
+  void (*scatter_panel)(const RoiSamples<T>& roi, const Block<const S>& grad,
+      const Block<const int32_t>& winner, T* panel, int64_t first);
+  // products, where the weights are in gather: sum over the lanes whose winner has the tap of
+  // grad * in
   void (*products)(const RoiSamples<T>& roi, const Block<const S>& grad,
       const Block<const int32_t>& winner, const Block<const S>& in, T* products);
 };

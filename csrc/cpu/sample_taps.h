@@ -1,4 +1,4 @@
-// The samples of one RoI at a time, for operators that take their maximum.
+// The samples of RoIs, one by one, for operators that take their maximum.
 #pragma once
 
 #include <utility>
@@ -11,6 +11,16 @@
 
 namespace roiops::cpu {
 
+// The listed samples of one RoI.
+template <typename T>
+struct SampleLists {
+  AxisList<AxisSample<T>> y, x;
+
+  bool empty() const {
+    return y.entries.empty() || x.entries.empty();
+  }
+};
+
 template <typename Geometry>
 class SampleTaps {
  public:
@@ -21,33 +31,45 @@ class SampleTaps {
 
   SampleTaps(const Geometry& geometry, MapSize map) : geometry_(geometry), map_(map) {}
 
-  void prepare(const Roi& roi) {
+  MapSize bins() const {
+    return geometry_.bins;
+  }
+  void list(const Roi& roi, SampleLists<T>& lists) const {
     const auto decoded = geometry_.decode(roi.row, map_);
-    list(decoded.y, geometry_.bins.height, map_.height, y_);
-    list(decoded.x, geometry_.bins.width, map_.width, x_);
+    list(decoded.y, geometry_.bins.height, map_.height, lists.y);
+    list(decoded.x, geometry_.bins.width, map_.width, lists.x);
+  }
+  RoiSamples<T> samples(const SampleLists<T>& lists) const {
+    return {{geometry_.bins.height, lists.y.start.data(), lists.y.entries.data()},
+        {geometry_.bins.width, lists.x.start.data(), lists.x.entries.data()}, map_.width, kPixels};
+  }
+  // Pixels, all samples lie between the first and the last.
+  PixelSpan span(const SampleLists<T>& lists) const {
+    PixelSpan span, rows = pixels_of(lists.y), columns = pixels_of(lists.x);
+    if (!lists.empty()) {
+      span.add(rows.first * map_.width + columns.first);
+      span.add((rows.end - 1) * map_.width + columns.end - 1);
+    }
+    return span;
+  }
+  // Taps, at most.
+  static int64_t size(const SampleLists<T>& lists) {
+    const size_t samples = lists.y.entries.size() * lists.x.entries.size();
+    return (kPixels ? 1 : kSampleTaps) * static_cast<int64_t>(samples);
   }
 
-  int64_t bins() const {
-    return int64_t{geometry_.bins.height} * geometry_.bins.width;
-  }
-  // Taps and samples, at most.
-  int64_t size() const {
-    return static_cast<int64_t>(4 * y_.entries.size() * x_.entries.size());
-  }
-
-  // Calls tap(pixel, SeparableTap) for every tap, end_sample(tag) after each sample and end_bin()
-  // after each bin.
-  template <typename TapFn, typename SampleFn, typename BinFn>
-  void visit(TapFn&& tap, SampleFn&& end_sample, BinFn&& end_bin) const {
+  // Calls tap(t, SeparableTap) for every tap, t being its place in MaxEngine's weights and
+  // products.
+  template <typename TapFn>
+  void visit(const SampleLists<T>& lists, TapFn&& tap) const {
+    int64_t sample = 0;
     for (int32_t p = 0; p < geometry_.bins.height; ++p) {
       for (int32_t q = 0; q < geometry_.bins.width; ++q) {
-        for (int64_t i = y_.start[p]; i < y_.start[p + 1]; ++i) {
-          for (int64_t j = x_.start[q]; j < x_.start[q + 1]; ++j) {
-            visit_sample(y_.entries[i], x_.entries[j], tap);
-            end_sample(y_.entries[i].tap[0].pixel * map_.width + x_.entries[j].tap[0].pixel);
+        for (int64_t i = lists.y.start[p]; i < lists.y.start[p + 1]; ++i) {
+          for (int64_t j = lists.x.start[q]; j < lists.x.start[q + 1]; ++j) {
+            visit_sample(lists.y.entries[i], lists.x.entries[j], kSampleTaps * sample++, tap);
           }
         }
-        end_bin();
       }
     }
   }
@@ -67,66 +89,26 @@ class SampleTaps {
           return range.count;
         });
   }
-
   template <typename TapFn>
-  void visit_sample(const AxisSample<T>& y, const AxisSample<T>& x, TapFn& tap) const {
+  static void visit_sample(
+      const AxisSample<T>& y, const AxisSample<T>& x, int64_t first, TapFn& tap) {
     for (int32_t a = 0; a < y.count; ++a) {
       for (int32_t b = 0; b < x.count; ++b) {
-        tap(y.tap[a].pixel * map_.width + x.tap[b].pixel, SeparableTap<T>{y.tap[a], x.tap[b]});
+        tap(first++, SeparableTap<T>{y.tap[a], x.tap[b]});
       }
     }
+  }
+  static PixelSpan pixels_of(const Samples& samples) {
+    PixelSpan span;
+    for (const AxisSample<T>& sample : samples.entries) {
+      span.add(sample.tap[0].pixel);
+      span.add(sample.tap[sample.count - 1].pixel);
+    }
+    return span;
   }
 
   Geometry geometry_;
   MapSize map_;
-  Samples y_, x_;
-};
-
-// The listed samples of one RoI; buffers are reused.
-template <typename Lister>
-class SampleList {
- public:
-  using T = typename Lister::T;
-
-  explicit SampleList(const Lister& prototype) : lister_(prototype) {}
-
-  // weight(tap) is the entry to list for a tap.
-  template <typename Weight>
-  RoiSamples<T> list(const Roi& roi, Weight&& weight) {
-    lister_.prepare(roi);
-    taps_.clear();
-    tags_.clear();
-    start_.assign(1, 0);
-    tap_.assign(1, 0);
-    lister_.visit([&](int32_t pixel, const auto& tap) { taps_.push_back({pixel, weight(tap)}); },
-        [&](int32_t pixel) {
-          tap_.push_back(static_cast<int64_t>(taps_.size()));
-          tags_.push_back(pixel);
-        },
-        [&] { start_.push_back(static_cast<int64_t>(tap_.size()) - 1); });
-    return {static_cast<int64_t>(start_.size()) - 1, start_.data(), tap_.data(),
-        Lister::kPixels ? tags_.data() : nullptr, taps_.data()};
-  }
-  // The pixels between the first tap and the last.
-  PixelSpan span() const {
-    PixelSpan span;
-    for (const Tap<T>& tap : taps_) {
-      span.add(tap.pixel);
-    }
-    return span;
-  }
-  int64_t tap_count() const {
-    return static_cast<int64_t>(taps_.size());
-  }
-  const Lister& lister() const {
-    return lister_;
-  }
-
- private:
-  Lister lister_;
-  std::vector<Tap<T>> taps_;
-  std::vector<int64_t> start_, tap_;
-  std::vector<int32_t> tags_;
 };
 
 }  // namespace roiops::cpu

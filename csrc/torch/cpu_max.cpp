@@ -1,5 +1,6 @@
 // CPU kernels of the operators that take a maximum. See NOTE [Max ops].
 #include "cpu/max_apply.h"
+#include "cpu/max_winners.h"
 #include "torch/cpu_rois.h"
 #include "torch/geometry.h"
 #include "torch/max_op.h"
