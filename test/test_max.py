@@ -97,6 +97,20 @@ def test_the_first_nan_wins(op: Op, layout, device) -> None:
     assert values.isnan().all() and (winners == first).all()
 
 
+@layouts
+def test_a_gradient_of_many_samples_goes_to_the_winners(layout, device, generator) -> None:
+    """Bins of more samples than a vector has lanes."""
+    options = Options((2, 2), 1.0, 7, True)
+    case = make_case(ROI_ALIGN_MAX, options, generator, boxes=inside_boxes(11, 13), device=device)
+    case = case.map(lambda m: m.to(memory_format=layout))
+    x, boxes = case.tensors[0].detach().requires_grad_(), case.tensors[1]
+    values = roiops.roi_align(x, boxes, (2, 2), 1.0, 7, True, mode="max")
+    grad = torch.rand_like(values)
+    (gradient,) = torch.autograd.grad(values, x, grad)
+    # A maximum is homogeneous: <gradient, x> = <grad, values>.
+    torch.testing.assert_close((gradient * x).sum(), (grad * values).sum())
+
+
 @max_ops
 def test_a_sample_outside_the_map_is_no_candidate(op: Op, device) -> None:
     """The others may all be negative; without any the value is 0, and there is no winner."""

@@ -105,6 +105,7 @@ struct Best {
 
   explicit Best(const BinSamples<T>& bin) {
     const bool empty = bin.count() == 0;
+#pragma GCC unroll 16
     for (int32_t i = 0; i < kCount; ++i) {
       value[i] = Vector<T>{} + (empty ? T(0) : kLowest<T>);
       name[i] = Numbers<T>{} + (empty ? -1 : bin.first_name());
@@ -118,40 +119,50 @@ struct Best {
   }
 };
 
+// Features, and how far apart blocks of kLanes channels are: panels are apart, the channels of a
+// map are not.
+template <typename In>
+struct Lanes {
+  const In* data;
+  int64_t item_stride, block_stride;
+  int64_t first_item;
+
+  template <typename T>
+  Vector<T> load_at(int64_t item, int32_t v) const {
+    constexpr int32_t kPerBlock = kLanes<T> / kWidth<T>;
+    return load<T>(data + (item - first_item) * item_stride + v / kPerBlock * block_stride +
+                   v % kPerBlock * kWidth<T>);
+  }
+};
+
 // A rectangle of pixels.
 template <int32_t kCount, typename T, typename In>
-[[gnu::always_inline]] inline Best<T, kCount> best_pixel(
-    const BinSamples<T>& bin, const In* in, int64_t item_stride, int64_t first_item) {
-  Best<T, kCount> best(bin);
-  for (int64_t i = 0; i < bin.rows; ++i) {
-    for (int64_t j = 0; j < bin.columns; ++j) {
-      const int32_t pixel = bin.pixel(i, 0) + static_cast<int32_t>(j);
-      const In* const at = in + (pixel - first_item) * item_stride;
+[[gnu::always_inline]] inline void find_best_pixel(
+    const BinSamples<T>& bin, const Lanes<In>& in, Best<T, kCount>& best) {
+  for (int64_t i = 0; i < bin.rows && bin.columns > 0; ++i) {
+    const int32_t first = bin.pixel(i, 0);
+    for (int32_t pixel = first; pixel < first + bin.columns; ++pixel) {
 #pragma GCC unroll 16
       for (int32_t v = 0; v < kCount; ++v) {
-        best.challenge(v, load<T>(at + v * kWidth<T>), pixel);
+        best.challenge(v, in.template load_at<T>(pixel, v), pixel);
       }
     }
   }
-  return best;
 }
 
 template <int32_t kCount, typename T, typename In>
-[[gnu::always_inline]] inline Best<T, kCount> best_sample(
-    const BinSamples<T>& bin, const In* in, int64_t item_stride, int64_t first_item) {
-  Best<T, kCount> best(bin);
+[[gnu::always_inline]] inline void find_best_sample(
+    const BinSamples<T>& bin, const Lanes<In>& in, Best<T, kCount>& best) {
   for_each_sample(bin, [&](int32_t name, int32_t pixel, const auto& y, const auto& x) {
-    const In* const first = in + (pixel - first_item) * item_stride;
     Vector<T> sum[kCount];
 #pragma GCC unroll 16
     for (int32_t v = 0; v < kCount; ++v) {
       sum[v] = -Vector<T>{};  // as kNothing
     }
     for_each_tap(y, x, bin.width, [&](int64_t offset, T weight) {
-      const In* const at = first + offset * item_stride;
 #pragma GCC unroll 16
       for (int32_t v = 0; v < kCount; ++v) {
-        sum[v] += weight * load<T>(at + v * kWidth<T>);
+        sum[v] += weight * in.template load_at<T>(pixel + offset, v);
       }
     });
 #pragma GCC unroll 16
@@ -159,14 +170,22 @@ template <int32_t kCount, typename T, typename In>
       best.challenge(v, sum[v], name);
     }
   });
-  return best;
 }
 
-template <int32_t kCount, typename T, typename In>
-[[gnu::always_inline]] inline Best<T, kCount> best_of(
-    const BinSamples<T>& bin, const In* in, int64_t item_stride, int64_t first_item) {
-  return bin.pixels ? best_pixel<kCount>(bin, in, item_stride, first_item)
-                    : best_sample<kCount>(bin, in, item_stride, first_item);
+// Calls store(v, value, name) with the largest samples of kCount vectors of neighbouring channels.
+template <int32_t kCount, bool kPixels, typename T, typename In, typename StoreFn>
+[[gnu::always_inline]] inline void select_bin(
+    const BinSamples<T>& bin, const Lanes<In>& in, StoreFn&& store_best) {
+  Best<T, kCount> best(bin);
+  if constexpr (kPixels) {
+    find_best_pixel(bin, in, best);
+  } else {
+    find_best_sample(bin, in, best);
+  }
+#pragma GCC unroll 16
+  for (int32_t v = 0; v < kCount; ++v) {
+    store_best(v, best.value[v], best.name[v]);
+  }
 }
 
 // Names are 32 bits wide, whatever the values are.
@@ -192,4 +211,24 @@ Numbers<T> load_names(const int32_t* at) {
     }
     return names;
   }
+}
+
+// Calls body(b, lane, samples, s) for the winner of every bin and lane, s being its number, or -1.
+template <typename T, typename Body>
+void for_each_winner(const RoiSamples<T>& roi, const Block<const int32_t>& names, Body&& body) {
+  for_each_bin(roi, [&](int64_t b, const BinSamples<T>& bin) {
+    for (int64_t lane = 0; lane < names.lanes; ++lane) {
+      body(b, lane, bin,
+          bin.number_of(names.data[b * names.item_stride + lane * names.lane_stride]));
+    }
+  });
+}
+
+// Calls tap(offset of the pixel, number of the tap) for sample s of a bin.
+template <typename T, typename TapFn>
+void for_each_tap_of(const BinSamples<T>& bin, int64_t s, TapFn&& tap) {
+  const int64_t i = s / bin.columns, j = s % bin.columns;
+  int64_t number = kSampleTaps * (bin.first + s);
+  for_each_tap(bin.y[i], bin.x[j], bin.width,
+      [&](int64_t offset, T) { tap(bin.pixel(i, j) + offset, number++); });
 }

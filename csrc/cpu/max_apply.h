@@ -89,18 +89,23 @@ template <typename S, typename Lister>
 void select_from_panels(const SamplePlan<Lister>& plan, const std::vector<SampleRun>& runs,
     const View<const S>& in, const View<S>& out, const View<int32_t>& winner) {
   using T = Accumulator<S>;
-  const int64_t blocks = (in.channels + kLanes<T> - 1) / kLanes<T>;
+  const int64_t width = kSelectPanels * kLanes<T>;
+  const int64_t blocks = (in.channels + width - 1) / width;
+  const int64_t stride = plan.max_pixels() * kLanes<T>;
   parallel_for(static_cast<int64_t>(runs.size()) * blocks, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<T[]> panel(new T[plan.max_pixels() * kLanes<T>]);
+    const std::unique_ptr<T[]> panels(new T[kSelectPanels * stride]);
     for (int64_t piece = begin; piece < end; ++piece) {
       const SampleRun& run = runs[piece / blocks];
-      const int64_t channel = piece % blocks * kLanes<T>;
-      const int64_t lanes = std::min<int64_t>(kLanes<T>, in.channels - channel);
-      Block<const S> map = in.block(run.image, channel, lanes);
-      map.data += run.span.first * map.item_stride;
-      engine<S>().pack(map, run.span.pixels(), panel.get());
+      const int64_t channel = piece % blocks * width;
+      const int64_t lanes = std::min(width, in.channels - channel);
+      for (int64_t lane = 0; lane < lanes; lane += kLanes<T>) {
+        Block<const S> map =
+            in.block(run.image, channel + lane, std::min<int64_t>(kLanes<T>, lanes - lane));
+        map.data += run.span.first * map.item_stride;
+        engine<S>().pack(map, run.span.pixels(), panels.get() + lane / kLanes<T> * stride);
+      }
       for (int64_t at = run.begin; at < run.end; ++at) {
-        max_engine<S>().select_panel(plan[at], panel.get(), run.span.first,
+        max_engine<S>().select_panels(plan[at], {panels.get(), stride, run.span.first},
             out.block(plan.roi(at), channel, lanes), winner.block(plan.roi(at), channel, lanes));
       }
     }
@@ -172,8 +177,13 @@ void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int
   const bool rows = map.lane_stride == 1;
   const Block<T> sums{scratch, rows ? lanes : 1, rows ? 1 : pixels, lanes, 0, run.span.first};
   std::fill_n(scratch, pixels * lanes, T(0));
+  // In the caller's order: then the rows that the engine prefetches are those of the next RoI too.
+  std::vector<int64_t> rois;
   for (int64_t at = run.begin; at < run.end; ++at) {
-    const int64_t roi = plan.roi(at);
+    rois.push_back(plan.roi(at));
+  }
+  std::sort(rois.begin(), rois.end());
+  for (const int64_t roi : rois) {
     max_engine<S>().scatter_pixels(grad.items, grad.block(roi, channel, lanes),
         winner.block(roi, channel, lanes), pixels, sums);
   }

@@ -29,19 +29,20 @@ constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
 // Neighbouring channels on both sides: as many vectors at a time as registers hold. The last ones
 // overlap.
-template <typename S, typename T = Accumulator<S>>
+template <bool kPixels, typename S, typename T = Accumulator<S>>
 void select_rows(const RoiSamples<T>& roi, const Block<const S>& in, const Block<S>& out,
     const Block<int32_t>& names) {
   constexpr int32_t kMany = 4;
-  for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
+  for_each_bin(roi, [&](int64_t b, const BinSamples<T>& bin) {
     const auto run = [&]<int32_t kCount>(int64_t lane) {
-      const auto best = best_of<kCount>(bin, in.data + lane, in.item_stride, in.first_item);
-#pragma GCC unroll 16
-      for (int32_t v = 0; v < kCount; ++v) {
-        const int64_t at = lane + v * kWidth<T>;
-        store<T>(out.data + number * out.item_stride + at, best.value[v]);
-        store_names<T>(names.data + number * names.item_stride + at, best.name[v]);
-      }
+      S* const to = out.data + b * out.item_stride + lane;
+      int32_t* const to_name = names.data + b * names.item_stride + lane;
+      select_bin<kCount, kPixels>(bin,
+          Lanes<S>{in.data + lane, in.item_stride, kLanes<T>, in.first_item},
+          [&](int32_t v, const Vector<T>& value, const Numbers<T>& name) {
+            store<T>(to + v * kWidth<T>, value);
+            store_names<T>(to_name + v * kWidth<T>, name);
+          });
     };
     int64_t lane = 0;
     for (; lane + kMany * kWidth<T> <= in.lanes; lane += kMany * kWidth<T>) {
@@ -62,7 +63,7 @@ void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, con
   using T = Accumulator<S>;
   const bool rows = in.lane_stride == 1 && out.lane_stride == 1 && names.lane_stride == 1;
   if (rows && in.lanes >= kWidth<T>) {
-    select_rows(roi, in, out, names);
+    roi.pixels ? select_rows<true>(roi, in, out, names) : select_rows<false>(roi, in, out, names);
     return;
   }
   for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
@@ -89,47 +90,58 @@ void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, con
 // Names on their way to or from the tensor: as a panel of 32-bit numbers, whatever the values are.
 constexpr int64_t kNameLanes = kLanes<int32_t>;
 
+template <typename T>
+Block<T> lanes_of(const Block<T>& block, int64_t first, int64_t lanes) {
+  return {block.data + first * block.lane_stride, block.item_stride, block.lane_stride, lanes};
+}
+
+// kPanels at a time, so that a maximum need not wait for the one before it.
+template <int32_t kPanels, bool kPixels, typename S, typename T = Accumulator<S>>
+void select_panels(const RoiSamples<T>& roi, const Panels<T>& in, const Block<S>& out,
+    const Block<int32_t>& names) {
+  constexpr int32_t kVectors = kPanelVectors<T>;
+  alignas(64) T values[kPanels][kStaged * kLanes<T>];
+  alignas(64) int32_t staged_names[kPanels][kStaged * kNameLanes];
+  const int64_t bins = roi.bins();
+  for_each_bin(roi, [&](int64_t b, const BinSamples<T>& bin) {
+    const int64_t i = b % kStaged;
+    select_bin<kPanels * kVectors, kPixels>(bin,
+        Lanes<T>{in.data, kLanes<T>, in.stride, in.first_pixel},
+        [&](int32_t v, const Vector<T>& value, const Numbers<T>& name) {
+          const int64_t lane = v % kVectors * kWidth<T>;
+          store<T>(values[v / kVectors] + i * kLanes<T> + lane, value);
+          store_names<T>(staged_names[v / kVectors] + i * kNameLanes + lane, name);
+        });
+    for (int32_t p = 0; p < kPanels && (i + 1 == kStaged || b + 1 == bins); ++p) {
+      const int64_t lane = p * kLanes<T>;
+      const int64_t lanes = out.lanes - lane < kLanes<T> ? out.lanes - lane : kLanes<T>;
+      unpack(values[p], i + 1, bins_of(lanes_of(out, lane, lanes), b - i));
+      const Block<int32_t> to = bins_of(lanes_of(names, lane, lanes), b - i);
+      to.lane_stride == 1 ? to_rows(staged_names[p], i + 1, to)
+                          : to_planes(staged_names[p], i + 1, to);
+    }
+  });
+}
+
 template <typename S>
-void select_panel(const RoiSamples<Accumulator<S>>& roi, const Accumulator<S>* panel, int64_t first,
+void select_panels(const RoiSamples<Accumulator<S>>& roi, const Panels<Accumulator<S>>& in,
     const Block<S>& out, const Block<int32_t>& names) {
   using T = Accumulator<S>;
-  alignas(64) T values[kStaged * kLanes<T>];
-  alignas(64) int32_t staged_names[kStaged * kNameLanes] = {};
-  const int64_t bins = roi.bins();
-  for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
-    const int64_t i = number % kStaged;
-    const auto best = best_of<kPanelVectors<T>>(bin, panel, kLanes<T>, first);
-#pragma GCC unroll 16
-    for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
-      store<T>(values + i * kLanes<T> + v * kWidth<T>, best.value[v]);
-      store_names<T>(staged_names + i * kNameLanes + v * kWidth<T>, best.name[v]);
-    }
-    if (i + 1 == kStaged || number + 1 == bins) {
-      unpack(values, i + 1, bins_of(out, number - i));
-      const Block<int32_t> to = bins_of(names, number - i);
-      to.lane_stride == 1 ? to_rows(staged_names, i + 1, to) : to_planes(staged_names, i + 1, to);
-    }
-  });
-}
-
-// Calls body(b, lane, samples, s) for the winner of every bin and lane, s being its number, or -1.
-template <typename T, typename Body>
-void for_each_winner(const RoiSamples<T>& roi, const Block<const int32_t>& names, Body&& body) {
-  for_each_bin(roi, [&](int64_t b, const BinSamples<T>& bin) {
-    for (int64_t lane = 0; lane < names.lanes; ++lane) {
-      body(b, lane, bin,
-          bin.number_of(names.data[b * names.item_stride + lane * names.lane_stride]));
-    }
-  });
-}
-
-// Calls tap(offset of the pixel, number of the tap) for sample s of a bin.
-template <typename T, typename TapFn>
-void for_each_tap_of(const BinSamples<T>& bin, int64_t s, TapFn&& tap) {
-  const int64_t i = s / bin.columns, j = s % bin.columns;
-  int64_t number = kSampleTaps * (bin.first + s);
-  for_each_tap(bin.y[i], bin.x[j], bin.width,
-      [&](int64_t offset, T) { tap(bin.pixel(i, j) + offset, number++); });
+  int64_t lane = 0;
+  const auto run = [&]<int32_t kPanels>() {
+    const int64_t lanes = out.lanes - lane;
+    const Panels<T> from{in.data + lane / kLanes<T> * in.stride, in.stride, in.first_pixel};
+    const auto select =
+        roi.pixels ? &select_panels<kPanels, true, S> : &select_panels<kPanels, false, S>;
+    select(roi, from, lanes_of(out, lane, lanes), lanes_of(names, lane, lanes));
+    lane += kPanels * kLanes<T>;
+  };
+  while (out.lanes - lane > (kSelectPanels - 1) * kLanes<T>) {
+    run.template operator()<kSelectPanels>();
+  }
+  if (lane < out.lanes) {
+    run.template operator()<1>();
+  }
 }
 
 template <typename S>
@@ -178,9 +190,14 @@ void scatter_pixels(int64_t bins, const Block<const S>& grad, const Block<const 
     }
   };
   if (in.lane_stride == 1 && grad.lane_stride == 1 && names.lane_stride == 1) {
+    constexpr int64_t kAhead = 16;  // bins: rows are too far apart for the hardware to foresee
     for (int64_t b = 0; b < bins; ++b) {
       const S* const values = grad.data + b * grad.item_stride;
       const int32_t* const name = names.data + b * names.item_stride;
+      for (int64_t lane = 0; lane < grad.lanes; lane += kLanes<T>) {
+        __builtin_prefetch(values + kAhead * grad.item_stride + lane);
+        __builtin_prefetch(name + kAhead * names.item_stride + lane);
+      }
       for (int64_t lane = 0; lane < grad.lanes; ++lane) {
         add(name[lane], values[lane], in.data + lane);
       }
@@ -267,7 +284,7 @@ void scatter_panel(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& 
 
 template <typename S>
 const MaxEngine<S>& max_engine() {
-  static constexpr MaxEngine<S> kEngine = {&select<S>, &select_panel<S>, &gather<S>,
+  static constexpr MaxEngine<S> kEngine = {&select<S>, &select_panels<S>, &gather<S>,
       &scatter_pixels<S>, &scatter_panel<S>, &products<S>};
   return kEngine;
 }

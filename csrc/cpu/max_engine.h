@@ -38,6 +38,17 @@ struct RoiSamples {
   }
 };
 
+// Some panels of one image.
+template <typename T>
+struct Panels {
+  const T* data;
+  int64_t stride;       // from one to the next
+  int64_t first_pixel;  // of the image, with which they start
+};
+
+// Panels that are searched together: a power of two.
+inline constexpr int32_t kSelectPanels = 2;
+
 // Of a sample, at most.
 inline constexpr int64_t kSampleTaps = 4;
 
@@ -48,8 +59,8 @@ struct MaxEngine {
   // The largest samples, see NOTE [Winners]
   void (*select)(const RoiSamples<T>& roi, const Block<const S>& in, const Block<S>& out,
       const Block<int32_t>& winner);
-  // The same from a panel that starts with the image's pixel `first`.
-  void (*select_panel)(const RoiSamples<T>& roi, const T* panel, int64_t first, const Block<S>& out,
+  // The same from panels, one for every kLanes channels.
+  void (*select_panels)(const RoiSamples<T>& roi, const Panels<T>& in, const Block<S>& out,
       const Block<int32_t>& winner);
   // out = the winners' taps applied to in, with the weight of tap t of the RoI's sample s in
   // weights[kSampleTaps * s + t]
