@@ -69,20 +69,6 @@ void for_each_sample(const BinSamples<T>& bin, SampleFn&& sample) {
   }
 }
 
-// Rounds once wherever the vectors' sums of products do: a sum must not depend on the path.
-template <typename T>
-T multiply_add(T a, T b, T sum) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return __builtin_fmaf(a, b, sum);
-  } else {
-    return __builtin_fma(a, b, sum);
-  }
-#else
-  return a * b + sum;
-#endif
-}
-
 // What sums start with: unlike 0 it keeps the sign of a zero that is the only term.
 template <typename T>
 constexpr T kNothing = T(-0.0);

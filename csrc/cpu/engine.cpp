@@ -49,21 +49,6 @@ struct Sums {
   }
 };
 
-// sum + a * b with the rounding that vectors have: left to itself, the compiler may take products
-// of several terms at a time, and round them.
-template <typename T>
-T multiply_add(T a, T b, T sum) {
-#if defined(__FMA__)
-  if constexpr (sizeof(T) == sizeof(double)) {
-    return __builtin_fma(a, b, sum);
-  } else {
-    return __builtin_fmaf(a, b, sum);
-  }
-#else
-  return sum + a * b;
-#endif
-}
-
 // Of kCount lanes at any stride.
 template <int32_t kCount, typename T>
 struct StridedSums {

@@ -24,11 +24,18 @@ void to_planes(const T* panel, int64_t items, const Block<S>& out) {
       }
       transpose<T>(rows);
       S* const to = out.data + lane * out.lane_stride + item;
+      const auto store_rows = [&](int64_t count) {
 #pragma GCC unroll 16
-      for (int32_t i = 0; i < kWidth<T>; ++i) {
-        if (lane + i < out.lanes) {
-          store<T>(to + i * out.lane_stride, rows[i]);
+        for (int32_t i = 0; i < kWidth<T>; ++i) {
+          if (i < count) {
+            store<T>(to + i * out.lane_stride, rows[i]);
+          }
         }
+      };
+      if (lane + kWidth<T> <= out.lanes) {
+        store_rows(kWidth<T>);
+      } else {
+        store_rows(out.lanes - lane);
       }
     }
   }
@@ -52,9 +59,16 @@ void from_planes(const Block<const S>& in, int64_t items, T* panel) {
     for (int64_t lane = 0; lane < kLanes<T>; lane += kWidth<T>) {
       Vector<T> rows[kWidth<T>];
       const S* const from = in.data + lane * in.lane_stride + item;
+      const auto load_rows = [&](int64_t count) {
 #pragma GCC unroll 16
-      for (int32_t i = 0; i < kWidth<T>; ++i) {
-        rows[i] = lane + i < in.lanes ? load<T>(from + i * in.lane_stride) : Vector<T>{};
+        for (int32_t i = 0; i < kWidth<T>; ++i) {
+          rows[i] = i < count ? load<T>(from + i * in.lane_stride) : Vector<T>{};
+        }
+      };
+      if (lane + kWidth<T> <= in.lanes) {
+        load_rows(kWidth<T>);
+      } else {
+        load_rows(in.lanes - lane);
       }
       transpose<T>(rows);
 #pragma GCC unroll 16

@@ -87,9 +87,25 @@ void store(S* at, const Vector<T>& value) {
   }
 }
 
+// sum + a * b with the rounding that vectors have: left to itself, the compiler may take products
+// of several terms at a time, and round them.
+template <typename T>
+T multiply_add(T a, T b, T sum) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  if constexpr (sizeof(T) == sizeof(double)) {
+    return __builtin_fma(a, b, sum);
+  } else {
+    return __builtin_fmaf(a, b, sum);
+  }
+#else
+  return sum + a * b;
+#endif
+}
+
 // Swaps the off-diagonal squares of kStep x kStep elements in a pair of rows.
 template <typename T, int32_t kStep, size_t... kIndex>
-void swap_squares(Vector<T>& a, Vector<T>& b, std::index_sequence<kIndex...>) {
+__attribute__((always_inline)) inline void swap_squares(
+    Vector<T>& a, Vector<T>& b, std::index_sequence<kIndex...>) {
   constexpr size_t kWhole = sizeof...(kIndex);
   const Vector<T> low =
       __builtin_shufflevector(a, b, (kIndex & kStep ? kWhole + kIndex - kStep : kIndex)...);
@@ -97,9 +113,9 @@ void swap_squares(Vector<T>& a, Vector<T>& b, std::index_sequence<kIndex...>) {
   a = low;
 }
 
-// Transposes kWidth rows in place.
+// Transposes kWidth rows in place; inline, because rows are registers.
 template <typename T, int32_t kStep = 1>
-void transpose(Vector<T>* rows) {
+__attribute__((always_inline)) inline void transpose(Vector<T>* rows) {
   if constexpr (kStep < kWidth<T>) {
 #pragma GCC unroll 16
     for (int32_t row = 0; row < kWidth<T>; ++row) {
