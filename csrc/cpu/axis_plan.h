@@ -65,10 +65,6 @@ class AxisPlan {
     return chunks_.count();
   }
 
-  bool rounds_once(int64_t) const {
-    return true;
-  }
-
   // Calls body(chunk) for each chunk in order.
   template <typename Body>
   void for_each_chunk(Body&& body) const {

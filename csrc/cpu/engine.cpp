@@ -66,14 +66,16 @@ struct StridedSums {
 
 // sums += the bin's taps of `data`, which starts with item `first`.
 template <typename S, typename T, typename In>
-void sum_bin(const BinTaps<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
+ROIOPS_INLINE void sum_bin(
+    const BinTaps<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
   for (const Tap<T>* tap = bin.begin; tap != bin.end; ++tap) {
     sums.add(tap->weight, data + (tap->pixel - first) * item_stride);
   }
 }
 
 template <typename S, typename T, typename In>
-void sum_bin(const BinAxes<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
+ROIOPS_INLINE void sum_bin(
+    const BinAxes<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
   for (const Tap<T>* y = bin.y.begin; y != bin.y.end; ++y) {
     const In* const row = data + (y->pixel * bin.width - first) * item_stride;
     for (const Tap<T>* x = bin.x.begin; x != bin.x.end; ++x) {
@@ -84,7 +86,7 @@ void sum_bin(const BinAxes<T>& bin, const In* data, int64_t item_stride, int64_t
 
 // Calls tap(pixel, weight) for the bin's taps among pixels [first, end).
 template <typename T, typename TapFn>
-void for_each_tap(const BinTaps<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
+ROIOPS_INLINE void for_each_tap(const BinTaps<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
   for (const Tap<T>* at = bin.begin; at != bin.end; ++at) {
     if (at->pixel >= first && at->pixel < end) {
       tap(at->pixel, at->weight);
@@ -94,7 +96,7 @@ void for_each_tap(const BinTaps<T>& bin, int64_t first, int64_t end, TapFn&& tap
 
 // These are whole rows of the map.
 template <typename T, typename TapFn>
-void for_each_tap(const BinAxes<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
+ROIOPS_INLINE void for_each_tap(const BinAxes<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
   for (const Tap<T>* y = bin.y.begin; y != bin.y.end; ++y) {
     const int64_t row = y->pixel * bin.width;
     if (row < first || row >= end) {
@@ -175,6 +177,25 @@ void gather_panel(const Roi& roi, const T* panel, int64_t first, const Block<S>&
   }
 }
 
+// in += A^T grad for kCount vectors of neighbouring lanes, whose values stay in registers.
+template <int32_t kCount, typename S, typename Bin, typename T>
+ROIOPS_INLINE void scatter_vectors(
+    const Bin& bin, const S* grad, T* map, int64_t item_stride, int64_t first, int64_t end) {
+  Vector<T> value[kCount];
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kCount; ++i) {
+    value[i] = load<T>(grad + i * kWidth<T>);
+  }
+  for_each_tap(bin, first, end, [&](int64_t pixel, T weight) {
+    T* const to = map + (pixel - first) * item_stride;
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < kCount; ++i) {
+      T* const at = to + i * kWidth<T>;
+      store<T>(at, load<T>(at) + weight * value[i]);
+    }
+  });
+}
+
 template <typename S, typename Roi, typename T = Accumulator<S>>
 void scatter_panel(const Roi& roi, const Block<const S>& grad, T* panel, int64_t first) {
   alignas(64) T staged[kStaged * kLanes<T>];
@@ -182,30 +203,37 @@ void scatter_panel(const Roi& roi, const Block<const S>& grad, T* panel, int64_t
     const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
     pack(bins_of(grad, bin), count, staged);
     for (int64_t i = 0; i < count; ++i) {
-      Vector<T> value[kPanelVectors<T>];
-#pragma GCC unroll 16
-      for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
-        value[v] = load<T>(staged + i * kLanes<T> + v * kWidth<T>);
-      }
-      for_each_tap(roi.bin(bin + i), 0, kAllPixels, [&](int64_t pixel, T weight) {
-        T* const to = panel + (pixel - first) * kLanes<T>;
-#pragma GCC unroll 16
-        for (int32_t v = 0; v < kPanelVectors<T>; ++v) {
-          T* const at = to + v * kWidth<T>;
-          store<T>(at, load<T>(at) + weight * value[v]);
-        }
-      });
+      scatter_vectors<kPanelVectors<T>>(roi.bin(bin + i), staged + i * kLanes<T>,
+          panel - first * kLanes<T>, kLanes<T>, 0, kAllPixels);
     }
   }
+}
+
+// As many lanes as there are whole vectors; returns how many.
+template <typename S, typename Bin, typename T>
+ROIOPS_INLINE int64_t scatter_rows(const Bin& bin, const S* grad, int64_t lanes, T* map,
+    int64_t item_stride, int64_t first, int64_t end) {
+  constexpr int32_t kMany = 8;
+  int64_t lane = 0;
+  for (; lane + kMany * kWidth<T> <= lanes; lane += kMany * kWidth<T>) {
+    scatter_vectors<kMany>(bin, grad + lane, map + lane, item_stride, first, end);
+  }
+  for (; lane + kWidth<T> <= lanes; lane += kWidth<T>) {
+    scatter_vectors<1>(bin, grad + lane, map + lane, item_stride, first, end);
+  }
+  return lane;
 }
 
 template <typename S, typename Roi, typename T = Accumulator<S>>
 void scatter(
     const Roi& roi, const Block<const S>& grad, const Block<T>& in, int64_t first, int64_t end) {
+  const bool rows = in.lane_stride == 1 && grad.lane_stride == 1;
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     T* const map = in.data + bin * in.bin_stride;
     const S* const from = grad.data + bin * grad.item_stride;
-    for_each_group(0, grad.lanes, [&]<int32_t kCount>(int64_t lane) {
+    const int64_t done =
+        rows ? scatter_rows(roi.bin(bin), from, grad.lanes, map, in.item_stride, first, end) : 0;
+    for_each_group(done, grad.lanes, [&]<int32_t kCount>(int64_t lane) {
       T value[kCount];
 #pragma GCC unroll 8
       for (int32_t i = 0; i < kCount; ++i) {

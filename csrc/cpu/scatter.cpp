@@ -69,49 +69,52 @@ void scatter_panels(const Chunk& chunk, const std::vector<Run>& runs, const View
   });
 }
 
-// Few channels, one by one: a panel would not pay, and the threads want work.
-template <typename S, typename T>
-void scatter_in_place(const TapChunk<T>& chunk, const std::vector<Run>& runs,
-    const View<const S>& grad, const View<T>& in) {
-  const std::vector<PanelPiece> pieces = panel_pieces(runs, Views<T>{in}, 1);
-  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto& [run, channel, lanes] = pieces[i];
-      const Block<T> map = in.block(run.image, channel, lanes);
-      clear_pixels(map, 0, chunk.index == 0 ? in.items : 0);
-      for (int64_t at = run.begin; at < run.end; ++at) {
-        engine<S>().taps.scatter(
-            chunk.of(at), grad.block(chunk.order[at], channel, lanes), map, 0, in.items);
-      }
-    }
-  });
-}
-
 // Rows of a run's image, in some channels of the output; one bin's channels, or all bins' if bin is
 // -1.
 struct Band {
   Run run;
   int64_t channel, lanes, bin;
   int64_t first_row, end_row;
+  bool planes;  // to be summed as such: see NOTE [Engine]
 };
 
+// Where taps are listed one by one, each pixel is a row of its own.
+template <typename T>
+int64_t row_width(const AxisChunk<T>& chunk) {
+  return chunk.map.width;
+}
+template <typename T>
+int64_t row_width(const TapChunk<T>&) {
+  return 1;
+}
+
+template <typename S>
+bool has_channels_last(const View<S>& map) {
+  return map.channel_stride == 1 && map.channels > 1;
+}
+
 // A band's pixels are neighbours in memory as far as its channels allow: planes are taken one by
-// one or bin by bin, channels_last maps all channels at a time.
+// one or bin by bin, channels_last maps many channels at a time.
 template <typename T, typename In>
 std::vector<Band> bands_of(
-    const AxisChunk<T>& chunk, const std::vector<Run>& runs, const View<In>& in, int64_t bins) {
+    const std::vector<Run>& runs, const View<In>& in, int64_t bins, int64_t width) {
+  constexpr int64_t kWideLanes = 8 * kLanes<T>;
   const bool own = in.bin_stride != 0, by_bin = own && in.item_stride == 1;
-  const int64_t lanes = own || in.item_stride != 1 ? std::max<int64_t>(in.channels, 1) : 1;
-  const int64_t height = chunk.map.height;
-  const int64_t row_bytes =
-      chunk.map.width * lanes * (own && !by_bin ? bins : 1) * int64_t{sizeof(T)};
-  const int64_t rows = std::clamp<int64_t>(kPieceBytes / row_bytes, 1, height);
+  const bool wide = !own && has_channels_last(in);
+  const bool planes = !own && in.item_stride == 1 && in.channels < kFewLanes<T>;
+  const int64_t lanes = own ? in.channels : wide ? std::min(in.channels, kWideLanes) : 1;
+  const int64_t height = in.items / width;
+  const int64_t row_bytes = width * lanes * (own && !by_bin ? bins : 1) * int64_t{sizeof(T)};
+  // Wide bands are walked down, RoI by RoI: they may leave the cache.
+  const int64_t bytes = wide ? 16 * kPieceBytes : kPieceBytes;
+  const int64_t rows = std::clamp<int64_t>(bytes / row_bytes, 1, height);
   std::vector<Band> bands;
   for (const Run& run : runs) {
     for (int64_t bin = by_bin ? 0 : -1; bin < (by_bin ? bins : 0); ++bin) {
       for (int64_t channel = 0; channel < in.channels; channel += lanes) {
         for (int64_t row = 0; row < height; row += rows) {
-          bands.push_back({run, channel, lanes, bin, row, std::min(row + rows, height)});
+          bands.push_back({run, channel, std::min(lanes, in.channels - channel), bin, row,
+              std::min(row + rows, height), planes});
         }
       }
     }
@@ -119,39 +122,66 @@ std::vector<Band> bands_of(
   return bands;
 }
 
-// sums += the shares of the band's RoIs, in order.
 template <typename S, typename T>
+void scatter_roi(const TapChunk<T>& chunk, int64_t at, const Band&, Block<const S> bins,
+    const Block<T>& sums, int64_t first, int64_t end) {
+  engine<S>().taps.scatter(chunk.of(at), bins, sums, first, end);
+}
+
+template <typename T>
+bool meets(const BinTaps<T>& rows, const Band& band) {
+  return std::any_of(rows.begin, rows.end,
+      [&](const Tap<T>& tap) { return tap.pixel >= band.first_row && tap.pixel < band.end_row; });
+}
+
+template <typename S, typename T>
+void scatter_roi(const AxisChunk<T>& chunk, int64_t at, const Band& band, Block<const S> bins,
+    const Block<T>& sums, int64_t first, int64_t end) {
+  RoiAxes<T> roi = chunk.of(at);
+  if (band.bin >= 0) {
+    roi = roi.part(band.bin / roi.x.bins, 1, band.bin % roi.x.bins, 1);
+    bins.data += band.bin * bins.item_stride;
+  }
+  // Only the rows of bins that reach the band.
+  int64_t p = 0, rows = roi.y.bins;
+  for (; rows > 0 && !meets(roi.y.bin(p), band); --rows) {
+    ++p;
+  }
+  for (; rows > 0 && !meets(roi.y.bin(p + rows - 1), band); --rows) {
+  }
+  roi = roi.part(p, rows, 0, roi.x.bins);
+  bins.data += p * roi.x.bins * bins.item_stride;
+  Block<T> map = sums;
+  map.data += p * roi.x.bins * map.bin_stride;
+  if (band.planes) {
+    const Scratch<T> row(roi.width);
+    engine<S>().scatter_planes(roi, bins, map, first, end, row.get());
+  } else {
+    engine<S>().axes.scatter(roi, bins, map, first, end);
+  }
+}
+
+// sums += the shares of the band's RoIs, in order.
+template <typename S, typename T, typename Chunk>
 void scatter_band(
-    const AxisChunk<T>& chunk, const Band& band, const View<const S>& grad, const Block<T>& sums) {
-  const bool planes = grad.channels < kFewLanes<T> && sums.bin_stride == 0 && sums.item_stride == 1;
-  const int64_t width = chunk.map.width;
-  const int64_t first = band.first_row * width, end = band.end_row * width;
-  const Scratch<T> row(width);
+    const Chunk& chunk, const Band& band, const View<const S>& grad, const Block<T>& sums) {
+  const int64_t first = band.first_row * row_width(chunk), end = band.end_row * row_width(chunk);
   for (int64_t at = band.run.begin; at < band.run.end; ++at) {
-    RoiAxes<T> roi = chunk.of(at);
-    if (roi.y.first >= band.end_row || roi.y.end <= band.first_row) {
-      continue;
-    }
-    Block<const S> bins = grad.block(chunk.order[at], band.channel, band.lanes);
-    if (band.bin >= 0) {
-      roi = roi.part(band.bin / roi.x.bins, 1, band.bin % roi.x.bins, 1);
-      bins.data += band.bin * bins.item_stride;
-    }
-    if (planes) {
-      engine<S>().scatter_planes(roi, bins, sums, first, end, row.get());
-    } else {
-      engine<S>().axes.scatter(roi, bins, sums, first, end);
+    const PixelSpan span = chunk.span(at);
+    if (span.first < end && span.end > first) {
+      const Block<const S> bins = grad.block(chunk.order[at], band.channel, band.lanes);
+      scatter_roi<S>(chunk, at, band, bins, sums, first, end);
     }
   }
 }
 
 // A thread owns a band: it clears it, adds to it and, if sums are wider than the map, rounds them.
-template <typename S, typename In>
-void scatter_bands(const AxisChunk<Accumulator<S>>& chunk, const std::vector<Run>& runs,
-    const View<const S>& grad, const View<In>& in) {
+template <typename S, typename In, typename Chunk>
+void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<const S>& grad,
+    const View<In>& in) {
   using T = Accumulator<S>;
-  const int64_t width = chunk.map.width;
-  const std::vector<Band> bands = bands_of(chunk, runs, in, grad.items);
+  const int64_t width = row_width(chunk);
+  const std::vector<Band> bands = bands_of<T>(runs, in, grad.items, width);
   parallel_for(static_cast<int64_t>(bands.size()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Band& band = bands[i];
@@ -168,7 +198,7 @@ void scatter_bands(const AxisChunk<Accumulator<S>>& chunk, const std::vector<Run
       }
       if constexpr (std::is_same_v<In, T>) {
         clear_pixels(planes, 0, chunk.index == 0 ? pixels : 0);
-        scatter_band(chunk, band, grad, map);
+        scatter_band<S, T>(chunk, band, grad, map);
       } else {
         const Scratch<T> sums(pixels * planes.lanes);
         std::fill_n(sums.get(), pixels * planes.lanes, T(0));
@@ -176,7 +206,7 @@ void scatter_bands(const AxisChunk<Accumulator<S>>& chunk, const std::vector<Run
         const bool by_pixel = planes.item_stride != 1;
         const int64_t count = by_pixel ? pixels : planes.lanes;
         const int64_t length = by_pixel ? planes.lanes : pixels;
-        scatter_band(chunk, band, grad,
+        scatter_band<S, T>(chunk, band, grad,
             by_pixel ? Block<T>{sums.get(), length, all_bins ? grad.items : 1, band.lanes, all_bins}
                      : Block<T>{sums.get(), 1, length, band.lanes, map.bin_stride});
         for (int64_t run = 0; run < count; ++run) {
@@ -188,15 +218,27 @@ void scatter_bands(const AxisChunk<Accumulator<S>>& chunk, const std::vector<Run
   });
 }
 
-// Panels must be cleared and unpacked: for few taps, bands are better.
-template <typename T, typename In>
-bool worth_panels(const AxisChunk<T>& chunk, const std::vector<Run>& runs, const View<In>& in) {
+// Panels must be cleared and unpacked, which few taps do not pay for, nor channels that are
+// neighbours in memory anyway.
+template <typename Chunk, typename In>
+bool worth_panels(const Chunk& chunk, const std::vector<Run>& runs, const View<In>& in) {
   int64_t pixels = 0;
   for (const Run& run : runs) {
     pixels += run.span.pixels();
   }
-  return in.bin_stride == 0 && in.channels >= kFewLanes<T> &&
+  return in.bin_stride == 0 && !has_channels_last(in) &&
+         in.channels >= kFewLanes<Accumulator<In>> &&
          chunk.tap_count(chunk.begin, chunk.end) > pixels;
+}
+
+template <typename S, typename In, typename Chunk>
+void scatter(const Chunk& chunk, const View<const S>& grad, const View<In>& in, int64_t images) {
+  const std::vector<Run> runs = runs_on_map(chunk, images);
+  if (worth_panels(chunk, runs, in)) {
+    scatter_panels(chunk, runs, grad, in);
+  } else {
+    scatter_bands(chunk, runs, grad, in);
+  }
 }
 
 }  // namespace
@@ -204,25 +246,13 @@ bool worth_panels(const AxisChunk<T>& chunk, const std::vector<Run>& runs, const
 template <typename S, typename In>
 void scatter_chunk(const TapChunk<Accumulator<S>>& chunk, const View<const S>& grad,
     const View<In>& in, int64_t images) {
-  const std::vector<Run> runs = runs_on_map(chunk, images);
-  if constexpr (std::is_same_v<In, Accumulator<S>>) {
-    if (in.channels < kFewLanes<In>) {
-      scatter_in_place(chunk, runs, grad, in);
-      return;
-    }
-  }
-  scatter_panels(chunk, runs, grad, in);
+  scatter(chunk, grad, in, images);
 }
 
 template <typename S, typename In>
 void scatter_chunk(const AxisChunk<Accumulator<S>>& chunk, const View<const S>& grad,
     const View<In>& in, int64_t images) {
-  const std::vector<Run> runs = runs_on_map(chunk, images);
-  if (worth_panels(chunk, runs, in)) {
-    scatter_panels(chunk, runs, grad, in);
-  } else {
-    scatter_bands(chunk, runs, grad, in);
-  }
+  scatter(chunk, grad, in, images);
 }
 
 #define ROIOPS_INSTANTIATE(S, In)                                                       \

@@ -46,10 +46,6 @@ class TapPlan {
   int64_t chunks() const {
     return chunks_.count();
   }
-  // Whether scatter_chunk keeps sums wider than the map till they are complete.
-  bool rounds_once(int64_t channels) const {
-    return channels >= kFewLanes<T>;
-  }
 
   // Calls body(chunk) for each chunk in order. weight(tap, roi) is the entry to list for a tap.
   template <typename Body, typename Weight>

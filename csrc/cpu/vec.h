@@ -4,6 +4,9 @@
 // Storage types are converted at load and store. A bfloat16 is the upper half of a float; float16
 // has instructions from AVX2 on.
 
+// For what keeps vectors in registers only if it is inlined.
+#define ROIOPS_INLINE __attribute__((always_inline)) inline
+
 #if defined(__AVX512F__)
 constexpr int32_t kVectorBytes = 64;
 #elif defined(__AVX2__)
@@ -104,8 +107,7 @@ T multiply_add(T a, T b, T sum) {
 
 // Swaps the off-diagonal squares of kStep x kStep elements in a pair of rows.
 template <typename T, int32_t kStep, size_t... kIndex>
-__attribute__((always_inline)) inline void swap_squares(
-    Vector<T>& a, Vector<T>& b, std::index_sequence<kIndex...>) {
+ROIOPS_INLINE void swap_squares(Vector<T>& a, Vector<T>& b, std::index_sequence<kIndex...>) {
   constexpr size_t kWhole = sizeof...(kIndex);
   const Vector<T> low =
       __builtin_shufflevector(a, b, (kIndex & kStep ? kWhole + kIndex - kStep : kIndex)...);
@@ -115,7 +117,7 @@ __attribute__((always_inline)) inline void swap_squares(
 
 // Transposes kWidth rows in place; inline, because rows are registers.
 template <typename T, int32_t kStep = 1>
-__attribute__((always_inline)) inline void transpose(Vector<T>* rows) {
+ROIOPS_INLINE void transpose(Vector<T>* rows) {
   if constexpr (kStep < kWidth<T>) {
 #pragma GCC unroll 16
     for (int32_t row = 0; row < kWidth<T>; ++row) {

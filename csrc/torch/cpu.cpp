@@ -119,9 +119,9 @@ Tensor mean_backward(const Tensor& grad, const RoiArgs& args, SymIntArrayRef inp
         plan.for_each_chunk(
             [&](const auto& chunk) { cpu::scatter_chunk(chunk, read<S>(g), map, images); });
       };
-      if (std::is_same_v<S, T> || (plan.chunks() == 1 && plan.rounds_once(view.channels))) {
+      if (std::is_same_v<S, T> || plan.chunks() == 1) {
         scatter(view);
-      } else {  // 16-bit sums that grow over several chunks, or in place: rounded at the end
+      } else {  // 16-bit sums that grow over several chunks are rounded at the end
         const Tensor sums = at::empty_like(result, kType<T>);
         scatter(map_view(args.call, write<T>(sums)));
         result.copy_(sums);
