@@ -2,6 +2,7 @@
 // A chunk at a time: see NOTE [Chunks].
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -57,7 +58,7 @@ class AxisPlan {
   using T = typename Taps::T;
 
   AxisPlan(const Taps& lister, const RoiList& rois)
-      : prototype_(lister), chunks_(rois, lister, lister.bins(), [](const Taps& taps) {
+      : prototype_(lister), chunks_(rois, lister, starts(lister), [](const Taps& taps) {
           return static_cast<int64_t>(taps.y().entries.size() + taps.x().entries.size());
         }) {}
 
@@ -69,7 +70,7 @@ class AxisPlan {
   template <typename Body>
   void for_each_chunk(Body&& body) const {
     const MapSize grid = prototype_.grid();
-    const int64_t starts = int64_t{grid.height} + 1 + grid.width + 1;
+    const int64_t starts = AxisPlan::starts(prototype_);
     for (int64_t c = 0; c < chunks(); ++c) {
       const int64_t begin = chunks_.begin(c), end = chunks_.begin(c + 1);
       const Scratch<Tap<T>> taps(chunks_.offset(end) - chunks_.offset(begin));
@@ -96,6 +97,10 @@ class AxisPlan {
   }
 
  private:
+  // Of the bins of both axes.
+  static int64_t starts(const Taps& lister) {
+    return int64_t{lister.grid().height} + 1 + lister.grid().width + 1;
+  }
   static AxisBins<T> copy(const AxisList<AxisTap<T>>& axis, Tap<T>* taps, int64_t* start) {
     PixelSpan span;
     for (size_t i = 0; i < axis.entries.size(); ++i) {

@@ -20,6 +20,7 @@ namespace {
 #include "cpu/vec.h"
 // after the vectors
 #include "cpu/panel.h"
+#include "cpu/sums.h"
 
 // Vectors of a panel's pixel.
 template <typename T>
@@ -27,86 +28,6 @@ constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
 // Pixel numbers are 32 bits wide.
 constexpr int64_t kAllPixels = int64_t{1} << 31;
-
-// Sums of kCount vectors of neighbouring lanes, in registers.
-template <int32_t kCount, typename T>
-struct Sums {
-  Vector<T> at[kCount] = {};
-
-  template <typename In>
-  void add(T weight, const In* values) {
-#pragma GCC unroll 16
-    for (int32_t i = 0; i < kCount; ++i) {
-      at[i] += weight * load<T>(values + i * kWidth<T>);
-    }
-  }
-  template <typename Out>
-  void store_to(Out* values) const {
-#pragma GCC unroll 16
-    for (int32_t i = 0; i < kCount; ++i) {
-      store<T>(values + i * kWidth<T>, at[i]);
-    }
-  }
-};
-
-// Of kCount lanes at any stride.
-template <int32_t kCount, typename T>
-struct StridedSums {
-  int64_t lane_stride;
-  T at[kCount] = {};
-
-  template <typename In>
-  void add(T weight, const In* values) {
-#pragma GCC unroll 16
-    for (int32_t i = 0; i < kCount; ++i) {
-      at[i] = multiply_add(weight, static_cast<T>(values[i * lane_stride]), at[i]);
-    }
-  }
-};
-
-// sums += the bin's taps of `data`, which starts with item `first`.
-template <typename S, typename T, typename In>
-ROIOPS_INLINE void sum_bin(
-    const BinTaps<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
-  for (const Tap<T>* tap = bin.begin; tap != bin.end; ++tap) {
-    sums.add(tap->weight, data + (tap->pixel - first) * item_stride);
-  }
-}
-
-template <typename S, typename T, typename In>
-ROIOPS_INLINE void sum_bin(
-    const BinAxes<T>& bin, const In* data, int64_t item_stride, int64_t first, S& sums) {
-  for (const Tap<T>* y = bin.y.begin; y != bin.y.end; ++y) {
-    const In* const row = data + (y->pixel * bin.width - first) * item_stride;
-    for (const Tap<T>* x = bin.x.begin; x != bin.x.end; ++x) {
-      sums.add(y->weight * x->weight, row + x->pixel * item_stride);
-    }
-  }
-}
-
-// Calls tap(pixel, weight) for the bin's taps among pixels [first, end).
-template <typename T, typename TapFn>
-ROIOPS_INLINE void for_each_tap(const BinTaps<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
-  for (const Tap<T>* at = bin.begin; at != bin.end; ++at) {
-    if (at->pixel >= first && at->pixel < end) {
-      tap(at->pixel, at->weight);
-    }
-  }
-}
-
-// These are whole rows of the map.
-template <typename T, typename TapFn>
-ROIOPS_INLINE void for_each_tap(const BinAxes<T>& bin, int64_t first, int64_t end, TapFn&& tap) {
-  for (const Tap<T>* y = bin.y.begin; y != bin.y.end; ++y) {
-    const int64_t row = y->pixel * bin.width;
-    if (row < first || row >= end) {
-      continue;
-    }
-    for (const Tap<T>* x = bin.x.begin; x != bin.x.end; ++x) {
-      tap(row + x->pixel, y->weight * x->weight);
-    }
-  }
-}
 
 // Neighbouring lanes on both sides: as many vectors at a time as registers hold. The last ones
 // overlap.
@@ -130,17 +51,6 @@ void gather_rows(const Roi& roi, const Block<const S>& in, const Block<S>& out) 
     if (lane < in.lanes) {
       sum.template operator()<1>(bin, in.lanes - kWidth<T>);
     }
-  }
-}
-
-// Calls body.operator()<count>(lane) for groups of lanes whose values stay in registers.
-template <int32_t kCount = 8, typename Body>
-void for_each_group(int64_t lane, int64_t lanes, Body&& body) {
-  for (; lane + kCount <= lanes; lane += kCount) {
-    body.template operator()<kCount>(lane);
-  }
-  if constexpr (kCount > 1) {
-    for_each_group<kCount / 2>(lane, lanes, body);
   }
 }
 
@@ -177,17 +87,18 @@ void gather_panel(const Roi& roi, const T* panel, int64_t first, const Block<S>&
   }
 }
 
-// in += A^T grad for kCount vectors of neighbouring lanes, whose values stay in registers.
+// map += A^T grad for kCount vectors of neighbouring lanes, whose values stay in registers; the map
+// starts with pixel `origin`, and of the taps those among pixels [first, end) count.
 template <int32_t kCount, typename S, typename Bin, typename T>
-ROIOPS_INLINE void scatter_vectors(
-    const Bin& bin, const S* grad, T* map, int64_t item_stride, int64_t first, int64_t end) {
+ROIOPS_INLINE void scatter_vectors(const Bin& bin, const S* grad, T* map, int64_t origin,
+    int64_t item_stride, int64_t first, int64_t end) {
   Vector<T> value[kCount];
 #pragma GCC unroll 16
   for (int32_t i = 0; i < kCount; ++i) {
     value[i] = load<T>(grad + i * kWidth<T>);
   }
   for_each_tap(bin, first, end, [&](int64_t pixel, T weight) {
-    T* const to = map + (pixel - first) * item_stride;
+    T* const to = map + (pixel - origin) * item_stride;
 #pragma GCC unroll 16
     for (int32_t i = 0; i < kCount; ++i) {
       T* const at = to + i * kWidth<T>;
@@ -203,8 +114,8 @@ void scatter_panel(const Roi& roi, const Block<const S>& grad, T* panel, int64_t
     const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
     pack(bins_of(grad, bin), count, staged);
     for (int64_t i = 0; i < count; ++i) {
-      scatter_vectors<kPanelVectors<T>>(roi.bin(bin + i), staged + i * kLanes<T>,
-          panel - first * kLanes<T>, kLanes<T>, 0, kAllPixels);
+      scatter_vectors<kPanelVectors<T>>(
+          roi.bin(bin + i), staged + i * kLanes<T>, panel, first, kLanes<T>, 0, kAllPixels);
     }
   }
 }
@@ -216,10 +127,10 @@ ROIOPS_INLINE int64_t scatter_rows(const Bin& bin, const S* grad, int64_t lanes,
   constexpr int32_t kMany = 8;
   int64_t lane = 0;
   for (; lane + kMany * kWidth<T> <= lanes; lane += kMany * kWidth<T>) {
-    scatter_vectors<kMany>(bin, grad + lane, map + lane, item_stride, first, end);
+    scatter_vectors<kMany>(bin, grad + lane, map + lane, first, item_stride, first, end);
   }
   for (; lane + kWidth<T> <= lanes; lane += kWidth<T>) {
-    scatter_vectors<1>(bin, grad + lane, map + lane, item_stride, first, end);
+    scatter_vectors<1>(bin, grad + lane, map + lane, first, item_stride, first, end);
   }
   return lane;
 }
@@ -251,7 +162,6 @@ void scatter(
   }
 }
 
-// after the sums
 #include "cpu/planes.h"
 
 // The sum over neighbouring lanes, in a fixed order.
@@ -310,7 +220,7 @@ const Engine<S>& engine() {
           &scatter_panel<S, RoiTaps<T>>},
       {&gather<S, RoiAxes<T>>, &scatter<S, RoiAxes<T>>, &gather_panel<S, RoiAxes<T>>,
           &scatter_panel<S, RoiAxes<T>>},
-      &gather_planes<S>, &scatter_planes<S>, &products<S>, &pack<S>, &unpack<S>, &round<S>};
+      &gather_planes<S>, &scatter_planes<S>, &products<S>, &pack<S>, &unpack<S>, &narrow<S>};
   return kEngine;
 }
 

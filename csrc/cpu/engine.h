@@ -58,7 +58,7 @@ struct Engine {
   // Some pixels of an image. Lanes beyond in.lanes are zero-filled; unpack leaves them out.
   void (*pack)(const Block<const S>& in, int64_t pixels, T* panel);
   void (*unpack)(const T* panel, int64_t pixels, const Block<S>& out);
-  void (*round)(const T* sums, int64_t count, S* out);
+  void (*narrow)(const T* sums, int64_t count, S* out);
 
   const Products<S, RoiTaps>& of(const RoiTaps<T>&) const {
     return taps;

@@ -1,4 +1,7 @@
 // gather_chunk: see apply.h.
+#include <algorithm>
+#include <vector>
+
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 

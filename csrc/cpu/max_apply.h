@@ -3,12 +3,14 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
+#include <atomic>
+#include <utility>
 #include <vector>
 
+#include "cpu/clear.h"
 #include "cpu/engine.h"
-#include "cpu/runtime.h"
 #include "cpu/sample_taps.h"
+#include "cpu/scratch.h"
 
 namespace roiops::cpu {
 
@@ -19,70 +21,79 @@ struct SampleRun {
   int64_t taps;  // at most
 };
 
-// The samples of all RoIs, in order of image and height. In contrast to taps they are listed by
-// axis, which is little beside the results: no chunks.
+// The samples of all RoIs, in order of image and height. Up to kChunkTaps are listed once for all
+// channels; whoever needs others lists them again, so that memory is bounded.
 template <typename Lister>
 class SamplePlan {
  public:
   using T = typename Lister::T;
+  using Lists = SampleLists<T>;
 
-  SamplePlan(const Lister& lister, const RoiList& rois)
-      : lister_(lister), rois_(rois), order_(cpu::order(rois)), lists_(order_.size()) {
-    parallel_for(count(), [&](int64_t begin, int64_t end) {
+  // keep: whether samples will be asked for.
+  SamplePlan(const Lister& lister, const RoiList& rois, bool keep)
+      : lister_(lister), rois_(rois), order_(cpu::order(rois)), lists_(keep ? order_.size() : 0) {
+    std::vector<PixelSpan> spans(order_.size());
+    std::vector<int64_t> taps(order_.size());
+    std::atomic<int64_t> listed{0};
+    const auto list = [&](int64_t begin, int64_t end) {
       for (int64_t at = begin; at < end; ++at) {
-        lister_.list(rois_[order_[at]], lists_[at]);
+        Lists lists;
+        lister_.list(rois_[order_[at]], lists);
+        spans[at] = lister_.span(lists);
+        taps[at] = Lister::size(lists);
+        if (keep && listed.fetch_add(lists.size()) < kChunkTaps) {
+          lists_[at] = std::move(lists);
+        }
       }
-    });
-    for (int64_t at = 0; at < count(); ++at) {
-      const int64_t image = rois.image[order_[at]];
+    };
+    parallel_for(static_cast<int64_t>(order_.size()), list, kRoiGrain);
+    for (size_t at = 0; at < order_.size(); ++at) {
+      const int64_t image = rois.image[order_[at]], next = static_cast<int64_t>(at);
       if (runs_.empty() || runs_.back().image != image) {
-        runs_.push_back({image, at, at, {}, 0});
+        runs_.push_back({image, next, next, {}, 0});
       }
-      runs_.back().end = at + 1;
-      runs_.back().span.add(lister_.span(lists_[at]));
-      runs_.back().taps += Lister::size(lists_[at]);
+      runs_.back().end = next + 1;
+      runs_.back().span.add(spans[at]);
+      runs_.back().taps += taps[at];
     }
   }
 
-  int64_t count() const {
-    return static_cast<int64_t>(order_.size());
-  }
   int64_t roi(int64_t at) const {
     return order_[at];
   }
-  int64_t image(int64_t at) const {
-    return rois_.image[order_[at]];
-  }
-  RoiSamples<T> operator[](int64_t at) const {
-    return lister_.samples(lists_[at]);
+  // `own` has room for lists that were not kept.
+  RoiSamples<T> samples(int64_t at, Lists& own) const {
+    if (!lists_[at].y.start.empty()) {
+      return lister_.samples(lists_[at]);
+    }
+    lister_.list(rois_[order_[at]], own);
+    return lister_.samples(own);
   }
   const std::vector<SampleRun>& runs() const {
     return runs_;
   }
-  // Of the largest run.
-  int64_t max_pixels() const {
-    int64_t pixels = 0;
-    for (const SampleRun& run : runs_) {
-      pixels = std::max(pixels, run.span.pixels());
-    }
-    return pixels;
-  }
   SampleRun run_of(int64_t image) const {
-    for (const SampleRun& run : runs_) {
-      if (run.image == image) {
-        return run;
-      }
-    }
-    return {image, 0, 0, {}, 0};
+    const auto at = std::lower_bound(runs_.begin(), runs_.end(), image,
+        [](const SampleRun& run, int64_t wanted) { return run.image < wanted; });
+    return at != runs_.end() && at->image == image ? *at : SampleRun{image, 0, 0, {}, 0};
   }
 
  private:
   Lister lister_;
   const RoiList& rois_;
   std::vector<int64_t> order_;
-  std::vector<SampleLists<T>> lists_;  // in plan order
+  std::vector<Lists> lists_;  // in plan order
   std::vector<SampleRun> runs_;
 };
+
+// Of the largest run.
+inline int64_t most_pixels(const std::vector<SampleRun>& runs) {
+  int64_t pixels = 0;
+  for (const SampleRun& run : runs) {
+    pixels = std::max(pixels, run.span.pixels());
+  }
+  return pixels;
+}
 
 // Where many taps share their pixels: from panels, as gather_chunk.
 template <typename S, typename Lister>
@@ -91,9 +102,10 @@ void select_from_panels(const SamplePlan<Lister>& plan, const std::vector<Sample
   using T = Accumulator<S>;
   const int64_t width = kSelectPanels * kLanes<T>;
   const int64_t blocks = (in.channels + width - 1) / width;
-  const int64_t stride = plan.max_pixels() * kLanes<T>;
+  const int64_t stride = most_pixels(runs) * kLanes<T>;
   parallel_for(static_cast<int64_t>(runs.size()) * blocks, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<T[]> panels(new T[kSelectPanels * stride]);
+    const Scratch<T> panels(kSelectPanels * stride);
+    SampleLists<T> own;
     for (int64_t piece = begin; piece < end; ++piece) {
       const SampleRun& run = runs[piece / blocks];
       const int64_t channel = piece % blocks * width;
@@ -105,28 +117,29 @@ void select_from_panels(const SamplePlan<Lister>& plan, const std::vector<Sample
         engine<S>().pack(map, run.span.pixels(), panels.get() + lane / kLanes<T> * stride);
       }
       for (int64_t at = run.begin; at < run.end; ++at) {
-        max_engine<S>().select_panels(plan[at], {panels.get(), stride, run.span.first},
+        max_engine<S>().select_panels(plan.samples(at, own), {panels.get(), stride, run.span.first},
             out.block(plan.roi(at), channel, lanes), winner.block(plan.roi(at), channel, lanes));
       }
     }
   });
 }
 
-// Where they lie, by rows of bins.
+// Where they lie, by rows of bins; `rois` are places in the plan.
 template <typename S, typename Lister>
-void select_in_place(const SamplePlan<Lister>& plan, const SampleRun& run, const View<const S>& in,
-    const View<S>& out, const View<int32_t>& winner) {
-  const int64_t rows = plan[run.begin].y.bins;
-  parallel_for((run.end - run.begin) * rows, [&](int64_t begin, int64_t end) {
+void select_in_place(const SamplePlan<Lister>& plan, const std::vector<int64_t>& rois,
+    const std::vector<int64_t>& images, int64_t rows, const View<const S>& in, const View<S>& out,
+    const View<int32_t>& winner) {
+  parallel_for(static_cast<int64_t>(rois.size()) * rows, [&](int64_t begin, int64_t end) {
+    SampleLists<Accumulator<S>> own;
     for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t at = run.begin + piece / rows, row = piece % rows;
-      RoiSamples<Accumulator<S>> roi = plan[at];
+      const int64_t at = rois[piece / rows], row = piece % rows, number = plan.roi(at);
+      RoiSamples<Accumulator<S>> roi = plan.samples(at, own);
       roi.y = {1, roi.y.start + row, roi.y.samples};
-      Block<S> values = out.block(plan.roi(at), 0, out.channels);
-      Block<int32_t> names = winner.block(plan.roi(at), 0, out.channels);
+      Block<S> values = out.block(number, 0, out.channels);
+      Block<int32_t> names = winner.block(number, 0, out.channels);
       values.data += row * roi.x.bins * values.item_stride;
       names.data += row * roi.x.bins * names.item_stride;
-      max_engine<S>().select(roi, in.block(run.image, 0, in.channels), values, names);
+      max_engine<S>().select(roi, in.block(images[number], 0, in.channels), values, names);
     }
   });
 }
@@ -134,16 +147,20 @@ void select_in_place(const SamplePlan<Lister>& plan, const SampleRun& run, const
 template <typename S, typename Lister>
 void select(const Lister& lister, const RoiList& rois, const View<const S>& in, const View<S>& out,
     const View<int32_t>& winner) {
-  const SamplePlan<Lister> plan(lister, rois);
+  const SamplePlan<Lister> plan(lister, rois, true);
   const bool planes = in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>;
   std::vector<SampleRun> packed;
+  std::vector<int64_t> in_place;
   for (const SampleRun& run : plan.runs()) {
     if (planes && run.span.pixels() > 0 && run.taps > run.span.pixels()) {
       packed.push_back(run);
-    } else {
-      select_in_place(plan, run, in, out, winner);
+      continue;
+    }
+    for (int64_t at = run.begin; at < run.end; ++at) {
+      in_place.push_back(at);
     }
   }
+  select_in_place(plan, in_place, rois.image, lister.bins().height, in, out, winner);
   select_from_panels(plan, packed, in, out, winner);
 }
 
@@ -152,19 +169,6 @@ void select(const Lister& lister, const RoiList& rois, const View<const S>& in, 
 template <typename T>
 int64_t scatter_width(bool pixels, bool planes) {
   return pixels && !planes ? 4 * kLanes<T> : kLanes<T>;
-}
-
-template <typename S>
-void fill_zero(const Block<S>& map, int64_t first, int64_t end) {
-  const bool rows = map.lane_stride == 1;
-  const int64_t outer = rows ? end - first : map.lanes, inner = rows ? map.lanes : end - first;
-  S* const data = map.data + first * map.item_stride;
-  for (int64_t i = 0; i < outer; ++i) {
-    for (int64_t j = 0; j < inner; ++j) {
-      data[i * (rows ? map.item_stride : map.lane_stride) +
-           j * (rows ? map.lane_stride : map.item_stride)] = S(0);
-    }
-  }
 }
 
 // Winners that are named by their pixels need no samples; sums lie as the map does.
@@ -192,8 +196,13 @@ void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int
   const int64_t inner_stride = rows ? map.lane_stride : map.item_stride;
   S* const to = map.data + run.span.first * map.item_stride;
   for (int64_t i = 0; i < outer; ++i) {
+    S* const at = to + i * outer_stride;
+    if (inner_stride == 1) {
+      engine<S>().narrow(scratch + i * inner, inner, at);
+      continue;
+    }
     for (int64_t j = 0; j < inner; ++j) {
-      to[i * outer_stride + j * inner_stride] = static_cast<S>(scratch[i * inner + j]);
+      at[j * inner_stride] = static_cast<S>(scratch[i * inner + j]);
     }
   }
 }
@@ -203,10 +212,11 @@ void scatter_to_panel(const SamplePlan<Lister>& plan, const SampleRun& run, int6
     const View<const S>& grad, const View<const int32_t>& winner, Block<S> map,
     Accumulator<S>* panel) {
   using T = Accumulator<S>;
+  SampleLists<T> own;
   std::fill_n(panel, run.span.pixels() * kLanes<T>, T(0));
   for (int64_t at = run.begin; at < run.end; ++at) {
     const int64_t roi = plan.roi(at);
-    max_engine<S>().scatter_panel(plan[at], grad.block(roi, channel, map.lanes),
+    max_engine<S>().scatter_panel(plan.samples(at, own), grad.block(roi, channel, map.lanes),
         winner.block(roi, channel, map.lanes), panel, run.span.first);
   }
   map.data += run.span.first * map.item_stride;
@@ -218,21 +228,22 @@ template <typename S, typename Lister>
 void scatter_winners(const Lister& lister, const RoiList& rois, const View<const S>& grad,
     const View<const int32_t>& winner, const View<S>& in, int64_t images) {
   using T = Accumulator<S>;
-  const SamplePlan<Lister> plan(lister, rois);
+  const SamplePlan<Lister> plan(lister, rois, !Lister::kPixels);
   const int64_t width = scatter_width<T>(Lister::kPixels, in.channel_stride != 1);
+  const int64_t room = Lister::kPixels ? std::min(width, in.channels) : width;
   const int64_t blocks = (in.channels + width - 1) / width;
   parallel_for(images * blocks, [&](int64_t begin, int64_t end) {
-    const std::unique_ptr<T[]> scratch(new T[plan.max_pixels() * width]);
+    const Scratch<T> scratch(most_pixels(plan.runs()) * room);
     for (int64_t piece = begin; piece < end; ++piece) {
       const SampleRun run = plan.run_of(piece / blocks);
       const int64_t channel = piece % blocks * width;
       const Block<S> map = in.block(run.image, channel, std::min(width, in.channels - channel));
       if (run.span.pixels() == 0) {
-        fill_zero(map, 0, in.items);
+        clear_pixels(map, 0, in.items);
         continue;
       }
-      fill_zero(map, 0, run.span.first);
-      fill_zero(map, run.span.end, in.items);
+      clear_pixels(map, 0, run.span.first);
+      clear_pixels(map, run.span.end, in.items);
       if constexpr (Lister::kPixels) {
         scatter_to_pixels(plan, run, channel, grad, winner, map, scratch.get());
       } else {

@@ -3,7 +3,8 @@
 //
 // NOTE [Winners]
 // The first of the largest samples wins, row by row; NaN counts as largest. A bin without samples
-// has value 0 and winner -1. Numbers that name no winner, whatever they are, are left out.
+// has value 0 and winner -1. Numbers that name no sample, whatever they are, are left out;
+// backward of winners that are named by pixels takes any pixel between the RoIs' first and last.
 #pragma once
 
 #include "core/axis_samples.h"

@@ -113,7 +113,7 @@ void scatter_planes(const RoiAxes<T>& roi, const Block<const S>& grad, const Blo
 }
 
 template <typename S, typename T = Accumulator<S>>
-void round(const T* sums, int64_t count, S* out) {
+void narrow(const T* sums, int64_t count, S* out) {
   int64_t i = 0;
   for (; i + kWidth<T> <= count; i += kWidth<T>) {
     store<T>(out + i, load<T>(sums + i));

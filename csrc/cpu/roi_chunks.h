@@ -2,9 +2,10 @@
 //
 // NOTE [Chunks]
 // A RoI costs O(map) taps at most, but a thousand RoIs may cost a thousand maps. RoIs are taken in
-// order of level, image and height, and what is listed for them in chunks of about kChunkTaps, so
-// that scratch memory is bounded by one chunk (or by the largest single RoI). Chunk borders depend
-// on the RoIs alone, never on the number of threads, and so do the bits of every result.
+// order of level, image and middle, from the top down, and what is listed for them in chunks of
+// about kChunkTaps, so that scratch memory is bounded by one chunk (or by the largest single RoI).
+// Chunk borders depend on the RoIs alone, never on the number of threads, and so do the bits of
+// every result.
 #pragma once
 
 #include <algorithm>
@@ -38,13 +39,14 @@ struct PixelSpan {
   }
 };
 
-// RoIs by level and image, and then by height: neighbours read the same part of the cache.
+// RoIs by level and image, and then from the top down: neighbours read the same part of the cache.
 inline std::vector<int64_t> order(const RoiList& rois) {
   std::vector<std::tuple<int32_t, int64_t, double, int64_t>> keys(rois.count());
   for (int64_t roi = 0; roi < rois.count(); ++roi) {
     const double* const row = rois.rows + roi * rois.columns;
-    const double height = row[2] + row[4];  // twice the middle of (x1, y1, x2, y2)
-    keys[roi] = {rois.level[roi], rois.image[roi], std::isnan(height) ? 0.0 : height, roi};
+    // Twice the middle of (x1, y1, x2, y2); of a rotated box the lower end, if it were not.
+    const double middle = row[2] + row[4];
+    keys[roi] = {rois.level[roi], rois.image[roi], std::isnan(middle) ? 0.0 : middle, roi};
   }
   std::sort(keys.begin(), keys.end());
   std::vector<int64_t> result(keys.size());
@@ -55,8 +57,8 @@ inline std::vector<int64_t> order(const RoiList& rois) {
 
 class RoiChunks {
  public:
-  // size(lister) is how much is listed for the RoI that the lister has prepared. `bins` counts too:
-  // many bins without taps must not make an endless chunk.
+  // size(lister) is how much is listed for the RoI that the lister has prepared, beside one number
+  // for each of its `bins`.
   template <typename Lister, typename Size>
   RoiChunks(const RoiList& rois, const Lister& prototype, int64_t bins, Size&& size)
       : rois_(rois), order_(roiops::cpu::order(rois)), offset_(order_.size() + 1), begin_{0} {

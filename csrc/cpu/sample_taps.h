@@ -6,8 +6,8 @@
 
 #include "core/winner.h"
 #include "cpu/max_engine.h"
+#include "cpu/roi_chunks.h"
 #include "cpu/separable_taps.h"
-#include "cpu/tap_plan.h"
 
 namespace roiops::cpu {
 
@@ -18,6 +18,9 @@ struct SampleLists {
 
   bool empty() const {
     return y.entries.empty() || x.entries.empty();
+  }
+  int64_t size() const {
+    return static_cast<int64_t>(y.entries.size() + x.entries.size());
   }
 };
 

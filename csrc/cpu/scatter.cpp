@@ -1,4 +1,7 @@
 // scatter_chunk: see apply.h.
+#include <algorithm>
+#include <vector>
+
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
@@ -72,20 +75,20 @@ void scatter_panels(const Chunk& chunk, const std::vector<Run>& runs, const View
 // Rows of a run's image, in some channels of the output; one bin's channels, or all bins' if bin is
 // -1.
 struct Band {
-  Run run;
+  const Run* run;
   int64_t channel, lanes, bin;
   int64_t first_row, end_row;
   bool planes;  // to be summed as such: see NOTE [Engine]
 };
 
-// Where taps are listed one by one, each pixel is a row of its own.
+// Rows of a TapChunk are not told apart.
 template <typename T>
-int64_t row_width(const AxisChunk<T>& chunk) {
+int64_t row_width(const AxisChunk<T>& chunk, int64_t) {
   return chunk.map.width;
 }
 template <typename T>
-int64_t row_width(const TapChunk<T>&) {
-  return 1;
+int64_t row_width(const TapChunk<T>&, int64_t pixels) {
+  return pixels;
 }
 
 template <typename S>
@@ -113,7 +116,7 @@ std::vector<Band> bands_of(
     for (int64_t bin = by_bin ? 0 : -1; bin < (by_bin ? bins : 0); ++bin) {
       for (int64_t channel = 0; channel < in.channels; channel += lanes) {
         for (int64_t row = 0; row < height; row += rows) {
-          bands.push_back({run, channel, std::min(lanes, in.channels - channel), bin, row,
+          bands.push_back({&run, channel, std::min(lanes, in.channels - channel), bin, row,
               std::min(row + rows, height), planes});
         }
       }
@@ -163,10 +166,10 @@ void scatter_roi(const AxisChunk<T>& chunk, int64_t at, const Band& band, Block<
 
 // sums += the shares of the band's RoIs, in order.
 template <typename S, typename T, typename Chunk>
-void scatter_band(
-    const Chunk& chunk, const Band& band, const View<const S>& grad, const Block<T>& sums) {
-  const int64_t first = band.first_row * row_width(chunk), end = band.end_row * row_width(chunk);
-  for (int64_t at = band.run.begin; at < band.run.end; ++at) {
+void scatter_band(const Chunk& chunk, const Band& band, int64_t width, const View<const S>& grad,
+    const Block<T>& sums) {
+  const int64_t first = band.first_row * width, end = band.end_row * width;
+  for (int64_t at = band.run->begin; at < band.run->end; ++at) {
     const PixelSpan span = chunk.span(at);
     if (span.first < end && span.end > first) {
       const Block<const S> bins = grad.block(chunk.order[at], band.channel, band.lanes);
@@ -180,13 +183,13 @@ template <typename S, typename In, typename Chunk>
 void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<const S>& grad,
     const View<In>& in) {
   using T = Accumulator<S>;
-  const int64_t width = row_width(chunk);
+  const int64_t width = row_width(chunk, in.items);
   const std::vector<Band> bands = bands_of<T>(runs, in, grad.items, width);
   parallel_for(static_cast<int64_t>(bands.size()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Band& band = bands[i];
       const int64_t pixels = (band.end_row - band.first_row) * width;
-      Block<In> map = in.block(band.run.image, band.channel, band.lanes);
+      Block<In> map = in.block(band.run->image, band.channel, band.lanes);
       map.data += band.first_row * width * map.item_stride;
       map.data += std::max<int64_t>(band.bin, 0) * map.bin_stride;
       // The same with all channels that the band's bins read as lanes.
@@ -198,7 +201,7 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
       }
       if constexpr (std::is_same_v<In, T>) {
         clear_pixels(planes, 0, chunk.index == 0 ? pixels : 0);
-        scatter_band<S, T>(chunk, band, grad, map);
+        scatter_band<S, T>(chunk, band, width, grad, map);
       } else {
         const Scratch<T> sums(pixels * planes.lanes);
         std::fill_n(sums.get(), pixels * planes.lanes, T(0));
@@ -206,11 +209,11 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
         const bool by_pixel = planes.item_stride != 1;
         const int64_t count = by_pixel ? pixels : planes.lanes;
         const int64_t length = by_pixel ? planes.lanes : pixels;
-        scatter_band<S, T>(chunk, band, grad,
+        scatter_band<S, T>(chunk, band, width, grad,
             by_pixel ? Block<T>{sums.get(), length, all_bins ? grad.items : 1, band.lanes, all_bins}
                      : Block<T>{sums.get(), 1, length, band.lanes, map.bin_stride});
         for (int64_t run = 0; run < count; ++run) {
-          engine<In>().round(sums.get() + run * length, length,
+          engine<In>().narrow(sums.get() + run * length, length,
               planes.data + run * (by_pixel ? planes.item_stride : planes.lane_stride));
         }
       }
@@ -220,15 +223,20 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
 
 // Panels must be cleared and unpacked, which few taps do not pay for, nor channels that are
 // neighbours in memory anyway.
-template <typename Chunk, typename In>
-bool worth_panels(const Chunk& chunk, const std::vector<Run>& runs, const View<In>& in) {
+template <typename T, typename In>
+bool worth_panels(const AxisChunk<T>& chunk, const std::vector<Run>& runs, const View<In>& in) {
   int64_t pixels = 0;
   for (const Run& run : runs) {
     pixels += run.span.pixels();
   }
-  return in.bin_stride == 0 && !has_channels_last(in) &&
-         in.channels >= kFewLanes<Accumulator<In>> &&
+  return in.bin_stride == 0 && !has_channels_last(in) && in.channels >= kFewLanes<T> &&
          chunk.tap_count(chunk.begin, chunk.end) > pixels;
+}
+
+// Bands would walk each list again.
+template <typename T, typename In>
+bool worth_panels(const TapChunk<T>&, const std::vector<Run>&, const View<In>& in) {
+  return in.channels >= kFewLanes<T>;
 }
 
 template <typename S, typename In, typename Chunk>

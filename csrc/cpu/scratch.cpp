@@ -20,7 +20,7 @@ void release(const Piece& piece) {
   ::operator delete(piece.memory, kAlignment);
 }
 
-// What this thread keeps, the latest last; no more pieces than a call takes at a time.
+// What this thread keeps, the latest last.
 class Kept {
  public:
   ~Kept() {

@@ -56,6 +56,7 @@ class SeparableTaps {
     if (roi.level < 0) {
       y_.clear(grid_.height);
       x_.clear(grid_.width);
+      map_width_ = 0;
       return;
     }
     const MapSize map = maps_[roi.level];
