@@ -15,6 +15,7 @@ from report import Row, load
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 IMAGE = Path(__file__).parent.parent / "docs" / "images" / "benchmark.png"
 PANELS = {"nchw": "NCHW", "channels_last": "channels_last"}
@@ -40,8 +41,9 @@ def draw_panel(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
         axes.bar_label(bars, [f"{h:.1f}" for h in heights], fontsize=7)
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
 
 

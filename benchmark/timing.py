@@ -49,8 +49,8 @@ def clock_for(device: str) -> Clock:
 
 def take_turns(calls: Sequence[Call], clock: Clock, seconds: float) -> list[list[float]]:
     """The times of each call, A B A B, so that a disturbance meets all of them; stops after
-    `seconds` in all. The first round warms up; it counts if rounds are too slow for more than
-    the least number of them."""
+    `seconds` in all. Each timed call follows an untimed one, whose memory it gets. The first round
+    warms up; it counts if rounds are too slow for more than the least number of them."""
     times: list[list[float]] = [[] for _ in calls]
     stop = time.perf_counter() + seconds
     while len(times[0]) < LEAST_REPEATS or time.perf_counter() < stop:

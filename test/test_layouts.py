@@ -59,6 +59,19 @@ FEW = 4
 
 
 @few_options
+def test_few_channels_agree_in_channels_last(op, options, device, generator) -> None:
+    case = case_of(op, options, generator, device, channels=FEW - 1)
+    if op.takes_maximum:
+        assert_same_bits(case.map(channels_last)(), case())
+        return
+    assert_close(case.map(channels_last)(), case().double(), case.map(torch.abs)().double())
+    grad = grad_of(case, generator)
+    both = [case.input_gradients(g) for g in (channels_last(grad), grad, grad.abs())]
+    for actual, expected, magnitude in zip(*both, strict=True):
+        assert_close(actual, expected.double(), magnitude.double())
+
+
+@few_options
 @pytest.mark.parametrize("channels, width", [(3, 1), (3, 2), (33, FEW)])
 def test_channels_do_not_mix(op, options, channels, width, device, generator) -> None:
     case = case_of(op, options, generator, device, channels=channels)

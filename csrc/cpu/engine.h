@@ -30,8 +30,8 @@ struct Products {
 
   // Reads the features where they lie. Best where channels are contiguous or taps are few.
   void (*gather)(const Roi& roi, const Block<const S>& in, const Block<S>& out);
-  // in += A^T grad in place, for pixels [first, end) alone, with the first of which `in` starts:
-  // for few channels, where a panel would be mostly empty.
+  // in += A^T grad in place, for pixels [first, end) alone, with the first of which `in` starts.
+  // Best where channels are contiguous or few, or each bin has its own.
   void (*scatter)(
       const Roi& roi, const Block<const S>& grad, const Block<T>& in, int64_t first, int64_t end);
   // A panel starts with the image's pixel `first`.

@@ -1,5 +1,6 @@
 // Memory for the length of a scope. Each thread keeps up to kKeptScratch bytes of it from call to
-// call: the system zeroes fresh pages, which takes longer than what is written there.
+// call, as long as it lives: the system zeroes fresh pages, which takes longer than what is written
+// there.
 #pragma once
 
 #include <cstddef>
