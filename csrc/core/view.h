@@ -20,7 +20,6 @@ struct Block {
   int64_t lane_stride;
   int64_t lanes;
   int64_t bin_stride = 0;  // of an image: from the channel that one bin reads to the next bin's
-  int64_t first_item = 0;  // the item that data starts with
 };
 
 // Tensor[N, C, H, W] or Tensor[K, C, PH, PW] whose last two dimensions are one: outer is the image

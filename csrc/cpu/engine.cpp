@@ -1,18 +1,6 @@
 // See NOTE [Engine].
 #include "cpu/engine.h"
-
-#include <utility>
-
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
-#ifndef ROIOPS_ISA
-#error "compile this file with ROIOPS_ISA=<name of the instruction set>"
-#endif
+#include "cpu/isa.h"
 
 namespace roiops::cpu::ROIOPS_ISA {
 namespace {
@@ -21,10 +9,6 @@ namespace {
 // after the vectors
 #include "cpu/panel.h"
 #include "cpu/sums.h"
-
-// Vectors of a panel's pixel.
-template <typename T>
-constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
 // Pixel numbers are 32 bits wide.
 constexpr int64_t kAllPixels = int64_t{1} << 31;
@@ -36,8 +20,7 @@ void gather_rows(const Roi& roi, const Block<const S>& in, const Block<S>& out) 
   constexpr int32_t kMany = kVectorBytes == 64 ? 8 : 4;
   const auto sum = [&]<int32_t kCount>(int64_t bin, int64_t lane) {
     Sums<kCount, T> sums;
-    sum_bin(
-        roi.bin(bin), in.data + bin * in.bin_stride + lane, in.item_stride, in.first_item, sums);
+    sum_bin(roi.bin(bin), in.data + bin * in.bin_stride + lane, in.item_stride, 0, sums);
     sums.store_to(out.data + bin * out.item_stride + lane);
   };
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
@@ -65,7 +48,7 @@ void gather(const Roi& roi, const Block<const S>& in, const Block<S>& out) {
     S* const to = out.data + bin * out.item_stride;
     for_each_group(0, in.lanes, [&]<int32_t kCount>(int64_t lane) {
       StridedSums<kCount, T> sums{in.lane_stride};
-      sum_bin(roi.bin(bin), from + lane * in.lane_stride, in.item_stride, in.first_item, sums);
+      sum_bin(roi.bin(bin), from + lane * in.lane_stride, in.item_stride, 0, sums);
       for (int32_t i = 0; i < kCount; ++i) {
         to[(lane + i) * out.lane_stride] = static_cast<S>(sums.at[i]);
       }

@@ -179,7 +179,7 @@ void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int
   using T = Accumulator<S>;
   const int64_t pixels = run.span.pixels(), lanes = map.lanes;
   const bool rows = map.lane_stride == 1;
-  const Block<T> sums{scratch, rows ? lanes : 1, rows ? 1 : pixels, lanes, 0, run.span.first};
+  const Block<T> sums{scratch, rows ? lanes : 1, rows ? 1 : pixels, lanes};
   std::fill_n(scratch, pixels * lanes, T(0));
   // In the caller's order: then the rows that the engine prefetches are those of the next RoI too.
   std::vector<int64_t> rois;
@@ -189,7 +189,7 @@ void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int
   std::sort(rois.begin(), rois.end());
   for (const int64_t roi : rois) {
     max_engine<S>().scatter_pixels(grad.items, grad.block(roi, channel, lanes),
-        winner.block(roi, channel, lanes), pixels, sums);
+        winner.block(roi, channel, lanes), run.span.first, pixels, sums);
   }
   const int64_t outer = rows ? pixels : lanes, inner = rows ? lanes : pixels;
   const int64_t outer_stride = rows ? map.item_stride : map.lane_stride;

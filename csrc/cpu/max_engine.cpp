@@ -1,18 +1,6 @@
 // See max_engine.h and NOTE [Engine].
 #include "cpu/max_engine.h"
-
-#include <utility>
-
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
-#ifndef ROIOPS_ISA
-#error "compile this file with ROIOPS_ISA=<name of the instruction set>"
-#endif
+#include "cpu/isa.h"
 
 namespace roiops::cpu::ROIOPS_ISA {
 namespace {
@@ -22,10 +10,6 @@ namespace {
 #include "cpu/panel.h"
 // after both
 #include "cpu/bin_samples.h"
-
-// Vectors of a panel's pixel.
-template <typename T>
-constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
 
 // Neighbouring channels on both sides: as many vectors at a time as registers hold. The last ones
 // overlap.
@@ -37,8 +21,7 @@ void select_rows(const RoiSamples<T>& roi, const Block<const S>& in, const Block
     const auto run = [&]<int32_t kCount>(int64_t lane) {
       S* const to = out.data + b * out.item_stride + lane;
       int32_t* const to_name = names.data + b * names.item_stride + lane;
-      select_bin<kCount, kPixels>(bin,
-          Lanes<S>{in.data + lane, in.item_stride, kLanes<T>, in.first_item},
+      select_bin<kCount, kPixels>(bin, Lanes<S>{in.data + lane, in.item_stride, kLanes<T>, 0},
           [&](int32_t v, const Vector<T>& value, const Numbers<T>& name) {
             store<T>(to + v * kWidth<T>, value);
             store_names<T>(to_name + v * kWidth<T>, name);
@@ -181,10 +164,10 @@ void products(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& grad,
 // In the order of the gradient's memory.
 template <typename S>
 void scatter_pixels(int64_t bins, const Block<const S>& grad, const Block<const int32_t>& names,
-    int64_t pixels, const Block<Accumulator<S>>& in) {
+    int64_t first, int64_t pixels, const Block<Accumulator<S>>& in) {
   using T = Accumulator<S>;
   const auto add = [&](int32_t name, S value, T* lane) {
-    const int64_t pixel = name - in.first_item;
+    const int64_t pixel = name - first;
     if (pixel >= 0 && pixel < pixels) {
       lane[pixel * in.item_stride] += static_cast<T>(value);
     }

@@ -67,9 +67,9 @@ struct MaxEngine {
   // weights[kSampleTaps * s + t]
   void (*gather)(const RoiSamples<T>& roi, const T* weights, const Block<const S>& in,
       const Block<const int32_t>& winner, const Block<S>& out);
-  // in[winner] += grad for the `pixels` pixels from in.first_item on, by which winners are named
+  // in[winner] += grad for the `pixels` pixels from `first` on, by which winners are named
   void (*scatter_pixels)(int64_t bins, const Block<const S>& grad,
-      const Block<const int32_t>& winner, int64_t pixels, const Block<T>& in);
+      const Block<const int32_t>& winner, int64_t first, int64_t pixels, const Block<T>& in);
   // panel += the transpose of select, where winners are named by their numbers
   void (*scatter_panel)(const RoiSamples<T>& roi, const Block<const S>& grad,
       const Block<const int32_t>& winner, T* panel, int64_t first);

@@ -1,6 +1,10 @@
 // Between panels, [items, kLanes], and the memory of features and results, in which either the
 // items of a lane or the lanes of an item are neighbours. Included as vec.h is.
 
+// Vectors of a panel's pixel.
+template <typename T>
+constexpr int32_t kPanelVectors = kLanes<T> / kWidth<T>;
+
 // [items, kLanes] -> item-contiguous lanes. Items are neighbours in memory: in vectors by blocks of
 // kWidth x kWidth, the last of which overlaps; else, or if they are few, one by one.
 template <typename T, typename S>
