@@ -191,8 +191,8 @@ def test_calls_take_turns() -> None:
     calls = [lambda n=name: order.append(n) or () for name in "AB"]
     clock = iter(range(100))
     times = timing.take_turns(calls, lambda call: (call(), next(clock))[1], 0.0)
-    assert order == ["A", "B"] * timing.LEAST_REPEATS
-    assert times == [[0, 2, 4], [1, 3, 5]]
+    assert order == ["A", "A", "B", "B"] * timing.LEAST_REPEATS
+    assert times == [[1, 5, 9], [3, 7, 11]]
     assert timing.quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == [2, 3, 4]
 
 
