@@ -34,7 +34,7 @@ Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in) {
   if (map.bin_stride != 0) {
     return Way::kOwn;
   }
-  if (map.channel_stride == 1 && map.channels > 1) {
+  if (has_channels_last(map)) {
     return Way::kDirect;
   }
   if (map.channels < kFewLanes<Accumulator<S>>) {  // whatever the RoIs: see NOTE [Engine]

@@ -21,7 +21,7 @@ struct SampleRun {
   int64_t taps;  // at most
 };
 
-// The samples of all RoIs, in order of image and height. Up to kChunkTaps are listed once for all
+// The samples of all RoIs, see order(). Up to kChunkTaps are listed once for all
 // channels; whoever needs others lists them again, so that memory is bounded.
 template <typename Lister>
 class SamplePlan {

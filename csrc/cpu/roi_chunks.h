@@ -44,7 +44,7 @@ inline std::vector<int64_t> order(const RoiList& rois) {
   std::vector<std::tuple<int32_t, int64_t, double, int64_t>> keys(rois.count());
   for (int64_t roi = 0; roi < rois.count(); ++roi) {
     const double* const row = rois.rows + roi * rois.columns;
-    // Twice the middle of (x1, y1, x2, y2); of a rotated box the lower end, if it were not.
+    // Twice the middle of (x1, y1, x2, y2), and near enough for a rotated box.
     const double middle = row[2] + row[4];
     keys[roi] = {rois.level[roi], rois.image[roi], std::isnan(middle) ? 0.0 : middle, roi};
   }

@@ -61,6 +61,12 @@ inline int64_t panel_pixels(const std::vector<PanelPiece>& pieces) {
   return pixels;
 }
 
+// Whether the channels of a pixel are neighbours in memory.
+template <typename S>
+bool has_channels_last(const View<S>& map) {
+  return map.channel_stride == 1 && map.channels > 1;
+}
+
 // The part of a map that a panel holds.
 template <typename S>
 Block<S> spanned(Block<S> map, const PixelSpan& span) {

@@ -91,11 +91,6 @@ int64_t row_width(const TapChunk<T>&, int64_t pixels) {
   return pixels;
 }
 
-template <typename S>
-bool has_channels_last(const View<S>& map) {
-  return map.channel_stride == 1 && map.channels > 1;
-}
-
 // A band's pixels are neighbours in memory as far as its channels allow: planes are taken one by
 // one or bin by bin, channels_last maps many channels at a time.
 template <typename T, typename In>

@@ -1,8 +1,11 @@
-// What the geometry side and the per-ISA side of the CPU engine exchange: plain data only, so that
-// no inline function is compiled twice under different instruction sets.
+// What the geometry side and the per-ISA side of the CPU engine exchange: plain data. Its members
+// are inlined always: a copy compiled for one instruction set could be called from another's code.
 #pragma once
 
 #include "core/view.h"
+
+// Also for what keeps vectors in registers only if it is inlined.
+#define ROIOPS_INLINE __attribute__((always_inline)) inline
 
 namespace roiops::cpu {
 
@@ -34,10 +37,10 @@ struct RoiTaps {
   const int64_t* start;  // [bins + 1]
   const Tap<T>* taps;
 
-  BinTaps<T> bin(int64_t b) const {
+  ROIOPS_INLINE BinTaps<T> bin(int64_t b) const {
     return {taps + start[b], taps + start[b + 1]};
   }
-  bool is_empty(int64_t b) const {
+  ROIOPS_INLINE bool is_empty(int64_t b) const {
     return start[b] == start[b + 1];
   }
 };
@@ -62,16 +65,16 @@ struct RoiAxes {
   AxisBins<T> y, x;
   int64_t width;  // of the map
 
-  BinAxes<T> bin(int64_t b) const {
+  ROIOPS_INLINE BinAxes<T> bin(int64_t b) const {
     // 32 bits are enough, and divide faster.
     const auto at = static_cast<uint32_t>(b), columns = static_cast<uint32_t>(x.bins);
     return {y.bin(at / columns), x.bin(at % columns), width};
   }
-  bool is_empty(int64_t b) const {
+  ROIOPS_INLINE bool is_empty(int64_t b) const {
     return y.is_empty(b / x.bins) || x.is_empty(b % x.bins);
   }
   // Some rows of bins, whole or one bin of them.
-  RoiAxes part(int64_t p, int64_t rows, int64_t q, int64_t columns) const {
+  ROIOPS_INLINE RoiAxes part(int64_t p, int64_t rows, int64_t q, int64_t columns) const {
     RoiAxes result = *this;
     result.bins = rows * columns;
     result.y.bins = rows;

@@ -4,9 +4,6 @@
 // Storage types are converted at load and store. A bfloat16 is the upper half of a float; float16
 // has instructions from AVX2 on.
 
-// For what keeps vectors in registers only if it is inlined.
-#define ROIOPS_INLINE __attribute__((always_inline)) inline
-
 #if defined(__AVX512F__)
 constexpr int32_t kVectorBytes = 64;
 #elif defined(__AVX2__)

@@ -103,7 +103,7 @@ struct OpNode : ag::Node {
     with_fields([](auto&... field) { (release(field), ...); });
   }
 
-  // The remaining members serve compiled autograd, which otherwise raises NotImplementedError.
+  // The remaining members are what compiled autograd asks of a node.
   void compiled_args(ag::CompiledNodeArgs& args) const override {
     const_cast<OpNode*>(this)->with_fields([&](auto&... field) { (collect(args, field), ...); });
   }
