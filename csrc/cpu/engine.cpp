@@ -159,13 +159,9 @@ T dot(const S* a, const S* b, int64_t count) {
       sum[j] += load<T>(a + i + j * kWidth<T>) * load<T>(b + i + j * kWidth<T>);
     }
   }
-  T total = T(0);
+  T total = total_of<T>((sum[0] + sum[1]) + (sum[2] + sum[3]));
   for (; i < count; ++i) {
-    total += static_cast<T>(a[i]) * static_cast<T>(b[i]);
-  }
-  const Vector<T> all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-  for (int32_t j = 0; j < kWidth<T>; ++j) {
-    total += all[j];
+    total = multiply_add(static_cast<T>(a[i]), static_cast<T>(b[i]), total);
   }
   return total;
 }
@@ -193,6 +189,32 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
   }
 }
 
+template <typename T>
+void add_products(
+    const RoiTaps<T>& roi, const Panels<T>& grad, const Panels<T>& in, int64_t count, T* products) {
+  constexpr int32_t kVectors = kPanelVectors<T>;
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    for_each_group<4>(0, count, [&]<int32_t kCount>(int64_t panel) {
+      const T* const bins = grad.data + panel * grad.stride + bin * kLanes<T>;
+      const T* const map = in.data + panel * in.stride;
+      Vector<T> value[kCount * kVectors];
+#pragma GCC unroll 16
+      for (int32_t v = 0; v < kCount * kVectors; ++v) {
+        value[v] = load<T>(bins + v / kVectors * grad.stride + v % kVectors * kWidth<T>);
+      }
+      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
+        const T* const pixel = map + (roi.taps[t].pixel - in.first_pixel) * kLanes<T>;
+        Vector<T> sum = {};
+#pragma GCC unroll 16
+        for (int32_t v = 0; v < kCount * kVectors; ++v) {
+          sum += value[v] * load<T>(pixel + v / kVectors * in.stride + v % kVectors * kWidth<T>);
+        }
+        products[t] += total_of<T>(sum);
+      }
+    });
+  }
+}
+
 }  // namespace
 
 template <typename S>
@@ -203,7 +225,8 @@ const Engine<S>& engine() {
           &scatter_panel<S, RoiTaps<T>>},
       {&gather<S, RoiAxes<T>>, &scatter<S, RoiAxes<T>>, &gather_panel<S, RoiAxes<T>>,
           &scatter_panel<S, RoiAxes<T>>},
-      &gather_planes<S>, &scatter_planes<S>, &products<S>, &pack<S>, &unpack<S>, &narrow<S>};
+      &gather_planes<S>, &scatter_planes<S>, &products<S>, &add_products<T>, &pack<S>, &unpack<S>,
+      &narrow<S>};
   return kEngine;
 }
 

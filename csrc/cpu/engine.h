@@ -55,6 +55,9 @@ struct Engine {
   // products[t] = sum over the lanes of grad[bin of t] * in[pixel of t]
   void (*products)(
       const RoiTaps<T>& roi, const Block<const S>& grad, const Block<const S>& in, T* products);
+  // products[t] += the same over all lanes of `count` panels of features and of bins
+  void (*add_products)(const RoiTaps<T>& roi, const Panels<T>& grad, const Panels<T>& in,
+      int64_t count, T* products);
   // Some pixels of an image. Lanes beyond in.lanes are zero-filled; unpack leaves them out.
   void (*pack)(const Block<const S>& in, int64_t pixels, T* panel);
   void (*unpack)(const T* panel, int64_t pixels, const Block<S>& out);

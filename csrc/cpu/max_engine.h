@@ -39,14 +39,6 @@ struct RoiSamples {
   }
 };
 
-// Some panels of one image.
-template <typename T>
-struct Panels {
-  const T* data;
-  int64_t stride;       // from one to the next
-  int64_t first_pixel;  // of the image, with which they start
-};
-
 // Panels that are searched together: a power of two.
 inline constexpr int32_t kSelectPanels = 2;
 

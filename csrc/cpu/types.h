@@ -17,6 +17,14 @@ inline constexpr int32_t kLanes = static_cast<int32_t>(64 / sizeof(T));
 template <typename T>
 inline constexpr int64_t kFewLanes = kLanes<T> / 4;
 
+// Some panels of one image, or of the bins of one RoI.
+template <typename T>
+struct Panels {
+  const T* data;
+  int64_t stride;       // from one to the next
+  int64_t first_pixel;  // of the image, with which they start
+};
+
 template <typename T>
 struct Tap {
   int32_t pixel;  // y * width + x; or, on an axis, the row or the column

@@ -102,6 +102,22 @@ T multiply_add(T a, T b, T sum) {
 #endif
 }
 
+// The sum of a vector's elements, in a fixed order: halves first.
+template <typename T, int32_t kStep, size_t... kIndex>
+ROIOPS_INLINE Vector<T> add_swapped(const Vector<T>& a, std::index_sequence<kIndex...>) {
+  return a + __builtin_shufflevector(a, a, (kIndex ^ kStep)...);
+}
+
+template <typename T, int32_t kStep = kWidth<T> / 2>
+ROIOPS_INLINE T total_of(const Vector<T>& values) {
+  if constexpr (kStep == 0) {
+    return values[0];
+  } else {
+    return total_of<T, kStep / 2>(
+        add_swapped<T, kStep>(values, std::make_index_sequence<kWidth<T>>()));
+  }
+}
+
 // Swaps the off-diagonal squares of kStep x kStep elements in a pair of rows.
 template <typename T, int32_t kStep, size_t... kIndex>
 ROIOPS_INLINE void swap_squares(Vector<T>& a, Vector<T>& b, std::index_sequence<kIndex...>) {
