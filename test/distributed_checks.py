@@ -53,8 +53,12 @@ class Way:
         self.rows = [one[d] if d == "rois" else Replicate() for d in dims]
         self.bins = [one.get(d, Replicate()) for d in dims]
         sums = [Replicate() if d == "replicated" else Partial() for d in dims]
-        self.grad_maps = [s if m == Replicate() else m for s, m in zip(sums, self.maps, strict=True)]
-        self.grad_rows = [s if r == Replicate() else r for s, r in zip(sums, self.rows, strict=True)]
+        self.grad_maps = [
+            s if m == Replicate() else m for s, m in zip(sums, self.maps, strict=True)
+        ]
+        self.grad_rows = [
+            s if r == Replicate() else r for s, r in zip(sums, self.rows, strict=True)
+        ]
 
     def put(self, tensor: Tensor, placements: Sequence[Any]) -> Tensor:
         return distribute_tensor(tensor.detach(), self.mesh, list(placements))
@@ -100,7 +104,9 @@ def same(actual: Any, expected: Tensor, exact: bool, what: str) -> None:
         assert_close(whole, expected, 16 * largest + 1e-12)
 
 
-def check_sharded(row: Row, mesh: Any, dims: Sequence[str], exact: bool = True, **sizes: int) -> None:
+def check_sharded(
+    row: Row, mesh: Any, dims: Sequence[str], exact: bool = True, **sizes: int
+) -> None:
     """Forward and backward keep the shards, communicate nothing, and give the whole's result."""
     case, grad = problem(row, **sizes)
     single = case.leaves()
@@ -128,7 +134,10 @@ def check_private(row: Row, mesh: Any, dim: str) -> None:
     """
     case, grad = problem(row)
     way = Way(mesh, dim)
-    tangents = (torch.ones_like(case.boxes), torch.ones_like(case.extra) if case.has_offset else None)
+    tangents = (
+        torch.ones_like(case.boxes),
+        torch.ones_like(case.extra) if case.has_offset else None,
+    )
     for level in range(len(case.maps)):
         arguments = case.private_args(level, grad, None, *tangents)
         for kind, overload, args in zip(arguments._fields, case.op.private, arguments, strict=True):
@@ -139,7 +148,9 @@ def check_private(row: Row, mesh: Any, dim: str) -> None:
                 placed.append(way.put(value, lie) if isinstance(value, Tensor) else value)
             wanted, got = overload(*args), without_communication(overload, *placed)
             several = isinstance(wanted, tuple)
-            for w, g in zip(wanted if several else [wanted], got if several else [got], strict=True):
+            for w, g in zip(
+                wanted if several else [wanted], got if several else [got], strict=True
+            ):
                 by = {"backward": way.grad_maps, "backward_boxes": way.grad_rows}
                 placements = by.get(kind, way.bins)
                 assert list(g.placements) == placements, (kind, g.placements)
@@ -255,7 +266,9 @@ def checks(world: int) -> dict[str, Check]:
     if world == 2:
         result["compiled"] = check_compiled
 
-    def add(what: str, rows: list[Row], check: Callable[..., None], *args: Any, **more: Any) -> None:
+    def add(
+        what: str, rows: list[Row], check: Callable[..., None], *args: Any, **more: Any
+    ) -> None:
         def run(row: Row, square: bool, group: Group) -> None:
             check(row, group.square if square else group.mesh, *args, **more)
 
