@@ -7,101 +7,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from boxes import edge_boxes, inside_boxes
-from cases import Case, Options, grad_of, make_case
-from op_table import DEFORM_ROI_POOL, OPS, ROI_ALIGN, Op, label
+from cases import Case
+from op_table import ROI_ALIGN, label
 from process_group import Check, Group
-from tolerance import assert_close, assert_same_bits
+from sharded import ROWS, Row, Way, call, problem, same, without_communication
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
-from torch.distributed.tensor.debug import CommDebugMode
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
 import roiops.distributed  # noqa: F401 (registers the rules)
 
-Row = tuple[Op, Options]
-# One call of each operator; with offsets, and without.
-ROWS: list[Row] = [(op, op.few_options[0]) for op in OPS]
-ROWS.append((DEFORM_ROI_POOL, DEFORM_ROI_POOL.few_options[-1]))
-SIZE = (9, 8)
-BOXES = list((inside_boxes(*SIZE) | edge_boxes(*SIZE)).items())[::2]
 MAPS = ("input", "image", "features")
 BINS = ("grad", "argmax")
-
-
-def problem(row: Row, rois: int = 11, channels: int = 0) -> tuple[Case, Tensor]:
-    """The same in every process: a call, and a gradient of its result.
-
-    By default neither RoIs nor channels divide evenly (where they need not), and every shard has
-    four channels or more: with fewer, sums are taken in another order.
-    """
-    op, options = row
-    generator = torch.Generator().manual_seed(5)
-    named = dict(BOXES[:rois])
-    assert len(named) == rois
-    channels = channels or (8 if op.position_sensitive else 22)
-    case = make_case(op, options, generator, SIZE, named, 2, channels)
-    return case, grad_of(case, generator)
-
-
-class Way:
-    """Placements of maps, bins and rows (boxes, ...) on a mesh, and of the gradients."""
-
-    def __init__(self, mesh: Any, *dims: str) -> None:
-        one = {"channels": Shard(1), "rois": Shard(0)}
-        self.mesh = mesh
-        self.maps = [one[d] if d == "channels" else Replicate() for d in dims]
-        self.rows = [one[d] if d == "rois" else Replicate() for d in dims]
-        self.bins = [one.get(d, Replicate()) for d in dims]
-        sums = [Replicate() if d == "replicated" else Partial() for d in dims]
-        self.grad_maps = [
-            s if m == Replicate() else m for s, m in zip(sums, self.maps, strict=True)
-        ]
-        self.grad_rows = [
-            s if r == Replicate() else r for s, r in zip(sums, self.rows, strict=True)
-        ]
-
-    def put(self, tensor: Tensor, placements: Sequence[Any]) -> Tensor:
-        return distribute_tensor(tensor.detach(), self.mesh, list(placements))
-
-    def case(self, case: Case) -> Case:
-        count = len(case.maps)
-        placed = [
-            self.put(t, self.maps if i < count else self.rows).requires_grad_(t.requires_grad)
-            for i, t in enumerate(case.tensors)
-        ]
-        return case.of(*placed)
-
-    def grads(self, case: Case) -> list[Any]:
-        """Placements of the gradients of those of the case's tensors that have one."""
-        count = len(case.maps)
-        every = [self.grad_maps if i < count else self.grad_rows for i in range(len(case.tensors))]
-        return [e for e, t in zip(every, case.tensors, strict=True) if t.requires_grad]
-
-
-def call(case: Case) -> Tensor:
-    """By the Python function, as a user does."""
-    result: Tensor = case.op.function(
-        *case.leading(list(case.maps)), *case.op.python_args(case.options)
-    )
-    return result
-
-
-def without_communication(function: Callable[..., Any], *args: Any) -> Any:
-    with CommDebugMode() as communication:
-        result = function(*args)
-    assert communication.get_total_counts() == 0, communication.get_comm_counts()
-    return result
-
-
-def same(actual: Any, expected: Tensor, exact: bool, what: str) -> None:
-    """Of all shards together."""
-    whole = actual.full_tensor().detach()
-    expected = expected.detach()
-    if exact:
-        assert_same_bits(whole, expected, what)
-    else:
-        largest = float(expected.abs().max()) if expected.numel() else 0.0
-        assert_close(whole, expected, 16 * largest + 1e-12)
 
 
 def check_sharded(
@@ -222,6 +138,25 @@ def check_torn_groups(row: Row, mesh: Any) -> None:
     same(output, call(case), exact=True, what="results")
 
 
+def check_box_lists(group: Group) -> None:
+    """Boxes per image, which the function numbers and joins."""
+    case, _ = problem((ROI_ALIGN, ROI_ALIGN.few_options[0]))
+    way = Way(group.mesh, "rois")
+    lists = [case.boxes[:6, 1:], case.boxes[6:, 1:]]
+    placed = [way.put(boxes, way.rows) for boxes in lists]
+    options = case.op.python_args(case.options)
+    output = case.op.function(way.put(case.maps[0], way.maps), placed, *options)
+    same(output, case.op.function(case.maps[0], lists, *options), True, "results of box lists")
+
+
+def check_channels_last(group: Group) -> None:
+    case, _ = problem((ROI_ALIGN, ROI_ALIGN.few_options[0]))
+    last = case.map(lambda m: m.to(memory_format=torch.channels_last))
+    for dim in ("channels", "rois"):
+        output = without_communication(call, Way(group.mesh, dim).case(last))
+        same(output, call(last), True, f"results of channels_last by {dim}")
+
+
 def check_mixed(group: Group) -> None:
     """A plain tensor beside a DTensor: which part of the whole it is nobody knows."""
     case, _ = problem((ROI_ALIGN, ROI_ALIGN.few_options[0]))
@@ -262,7 +197,12 @@ def check_registered(group: Group) -> None:
 
 def checks(world: int) -> dict[str, Check]:
     """By name. Options and layouts are the business of other tests."""
-    result: dict[str, Check] = {"registered": check_registered, "mixed": check_mixed}
+    result: dict[str, Check] = {
+        "registered": check_registered,
+        "mixed": check_mixed,
+        "box_lists": check_box_lists,
+        "channels_last": check_channels_last,
+    }
     if world == 2:
         result["compiled"] = check_compiled
 
@@ -276,7 +216,8 @@ def checks(world: int) -> dict[str, Check]:
         for row in rows:
             result[f"{what}-{label(*row)}"] = partial(run, row, square)
 
-    whole = [row for row in ROWS if not row[0].position_sensitive]
+    sensitive = [row for row in ROWS if row[0].position_sensitive]
+    others = [row for row in ROWS if not row[0].position_sensitive]
     add("replicated", ROWS, check_sharded, ["replicated"])
     for dim in ("channels", "rois"):
         add(dim, ROWS, check_sharded, [dim])
@@ -285,11 +226,11 @@ def checks(world: int) -> dict[str, Check]:
         add(f"winners-{dim}", [r for r in ROWS if r[0].takes_maximum], check_winners, dim)
     add("redistributed", ROWS, check_redistributed)
     add("few", ROWS[:2], check_few_rois)
-    add("torn", [r for r in ROWS if r[0].position_sensitive], check_torn_groups)
+    add("torn", sensitive, check_torn_groups)
     if world == 4:
         # of 5 in shards of 2 the last has none
         add("empty-rois", ROWS, check_sharded, ["rois"], rois=5)
-        add("empty-channels", whole, check_sharded, ["channels"], exact=False, channels=5)
+        add("empty-channels", others, check_sharded, ["channels"], exact=False, channels=5)
         add("square", ROWS, check_sharded, ["channels", "rois"])
-        add("square-channels", ROWS, check_sharded, ["channels", "channels"], exact=False)
+        add("square-channels", ROWS, check_sharded, ["channels", "channels"])
     return result
