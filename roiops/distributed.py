@@ -120,8 +120,8 @@ def _register(name: str) -> None:
     # would be told the size of the whole.
     propagator = DTensor._op_dispatcher.sharding_propagator
     info = propagator.op_to_schema_info[op]
-    info.static_argnum = min(i for i, a in enumerate(arguments) if a not in _KINDS)
-    info.needs_pytree = "features" in arguments
+    info.static_argnum = 0  # the cache looks at every argument
+    info.needs_pytree = "features" in arguments  # a list of tensors
     if "input_size" in arguments:
         propagator.op_to_shape_and_stride_idx[op] = arguments.index("input_size")
 
