@@ -156,7 +156,7 @@ def draw_weights(ax: "Axes", one: Call, bin: tuple[int, int], level: int) -> Non
         [(*WEIGHT_COLOR, 0.9 * max(w, 0.0) / largest) for w in row] for row in of_bin.tolist()
     ]
     ax.imshow(shades, gid="weights")
-    read = of_bin.nonzero().tolist()
+    read = (of_bin >= 0.005).nonzero().tolist()  # others would be 0 %
     if len(read) <= MOST_NUMBERS:
         for y, x in read:
             text = f"{100 * float(of_bin[y, x]):.0f}"
