@@ -63,7 +63,9 @@ class Call:
         if call.boxes_name == "boxes" and not call.is_crop:
             call = call.but(boxes=to_rois(op.__name__, call.maps[0], call.boxes))
         kind = working_type(call.maps[0].dtype)
-        tensors = {n: v.detach() for n, v in call.arguments.items() if isinstance(v, Tensor)}
+        tensors = {
+            n: v.detach().clone() for n, v in call.arguments.items() if isinstance(v, Tensor)
+        }
         return call.but(**tensors).with_maps([m.detach().to(kind) for m in call.maps])
 
     def __call__(self) -> Tensor:

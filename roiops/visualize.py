@@ -43,19 +43,20 @@ def weights(
     The weights are the operator's gradient by its features. The errors are those of ``op``;
     TypeError if ``op`` is none of roiops; IndexError if there is no such ``channel``.
     """
-    call = channel_of(Call.of(op, args, kwargs), channel)
-    maps = [m.clone().requires_grad_() for m in call.maps]
-    with torch.enable_grad():
+    # Also under no_grad and in inference mode, whose tensors autograd does not take: hence copies.
+    with torch.inference_mode(False), torch.enable_grad():
+        call = channel_of(Call.of(op, args, kwargs), channel)
+        maps = [m.clone().requires_grad_() for m in call.maps]
         values = call.with_maps(maps)()[:, 0]
-    count, height, width = values.shape
-    bins = torch.eye(height * width, dtype=values.dtype, device=values.device)
-    every = [m.new_zeros((count, height * width, *m.shape[2:])) for m in maps]
-    for k in range(count):  # one box at a time bounds the memory
-        gradients = torch.autograd.grad(
-            values[k].flatten(), maps, bins, retain_graph=True, is_grads_batched=True
-        )
-        for result, gradient in zip(every, gradients, strict=True):
-            result[k] = gradient.sum((1, 2))  # the bin reads one image and one channel
+        count, height, width = values.shape
+        bins = torch.eye(height * width, dtype=values.dtype, device=values.device)
+        every = [m.new_zeros((count, height * width, *m.shape[2:])) for m in maps]
+        for k in range(count):  # one box at a time bounds the memory
+            gradients = torch.autograd.grad(
+                values[k].flatten(), maps, bins, retain_graph=True, is_grads_batched=True
+            )
+            for result, gradient in zip(every, gradients, strict=True):
+                result[k] = gradient.sum((1, 2))  # the bin reads one image and one channel
     results = [e.unflatten(1, (height, width)) for e in every]
     return results if call.is_pyramid else results[0]
 
@@ -183,6 +184,7 @@ def corners_of(call: Call) -> Tensor:
 
 def edges(seen: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the last pixel of each row of `seen`, half a pixel further out; NaN if none."""
+    seen = torch.nn.functional.pad(seen, (0, 1))  # a minimum also of a map without pixels
     position = torch.arange(seen.shape[-1], dtype=torch.float64, device=seen.device)
     low = position.where(seen, torch.inf).amin(-1) - 0.5
     high = position.where(seen, -torch.inf).amax(-1) + 0.5
