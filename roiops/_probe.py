@@ -100,8 +100,9 @@ class Call:
         return self.op is more_ops.multiscale_roi_align
 
     @property
-    def has_samples(self) -> bool:
-        return self.is_crop or "sampling_ratio" in self.arguments
+    def has_grid(self) -> bool:
+        """Of samples in each bin; crop_and_resize has one, without a choice."""
+        return "sampling_ratio" in self.arguments
 
     @property
     def size(self) -> tuple[int, int]:
@@ -182,7 +183,7 @@ class Call:
         if "offset" in call.arguments and call.arguments["offset"] is not None:
             call = call.but(offset=call.arguments["offset"].double())
         ones, y, x, level = call.read(probes).unbind(1)
-        inside = (ones - 1).abs() < 1e-9
+        inside = (ones - 1).abs() < 1e-6
         middles = torch.stack([y, x], -1).where(inside[..., None], torch.nan)
         return middles, level.flatten(1).amax(1).round().long()
 
@@ -193,8 +194,6 @@ class Call:
         guesses, the one whose samples give the operator's result in most bins (not in all: a
         sample on the very limit of the map may be accepted or not), or else most nearly.
         """
-        if self.is_crop:
-            return (1, 1)
         ratio = self.arguments["sampling_ratio"]
         if ratio > 0:
             return (ratio, ratio)

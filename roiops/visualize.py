@@ -83,8 +83,8 @@ def samples(op: Callable[..., Tensor], *args: Any, **kwargs: Any) -> list[Tensor
     Returns:
         list of K Tensor[PH, PW, S, 2]: (y, x) of a bin's S samples, row by row, before they are
         clamped to the map or rejected. S is 0 for operators without samples (roi_pool,
-        ps_roi_pool, prroi_pool) and for boxes that have none. For crop_and_resize with
-        ``method="nearest"`` it is the position before rounding.
+        ps_roi_pool, prroi_pool), and for boxes that have none or are further outside than the map
+        is wide. For crop_and_resize with ``method="nearest"`` it is the position before rounding.
     """
     call = Call.of(op, args, kwargs)
     return [samples_of(call.row(k)) for k in range(len(call.boxes))]
@@ -197,7 +197,7 @@ def samples_of(one: Call) -> Tensor:
         return one.middles()[0][0, :, :, None]
     height, width = one.size
     none = torch.empty(height, width, 0, 2, dtype=torch.float64, device=one.maps[0].device)
-    if not one.has_samples:
+    if not one.has_grid:
         return none
     corners = corners_of(one)[0]
     down, across = ((corners[..., i, :] - corners[..., 0, :]).norm(dim=-1) for i in (3, 1))
