@@ -6,7 +6,7 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
-from roiops import _vmap, _vmap_max  # noqa: F401 (registers the batching rules)
+from roiops import _vmap, _vmap_max, visualize  # noqa: F401 (registers the batching rules)
 from roiops._library import cmake_prefix_path, cuda_version, library_path
 from roiops.modules import (
     CropAndResize,
@@ -50,4 +50,5 @@ __all__ = [
     "roi_align",
     "roi_align_rotated",
     "roi_pool",
+    "visualize",
 ]
