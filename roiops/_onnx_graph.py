@@ -27,6 +27,9 @@ Type = Any  # an ir.DataType
 FLOAT, DOUBLE, INT64 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT64
 LARGEST = {FLOAT: 3.4028234e38, DOUBLE: 1.7976931348623157e308}
 EPSILON = {FLOAT: 2.0**-23, DOUBLE: 2.0**-52}
+# Whole pixels: in ONNX Runtime those of MaxRoiPool have 32 bits, and Max and Min of int64 compare
+# the low 32 bits only (1.31).
+MOST_PIXELS = 2.0**29
 OUTSIDE = -4.0  # in feature-map pixels, of which samples count from -1 on
 
 

@@ -14,6 +14,7 @@ from roiops._onnx_graph import (
     EPSILON,
     FLOAT,
     INT64,
+    MOST_PIXELS,
     Features,
     OnlyValues,
     Value,
@@ -168,11 +169,10 @@ def ps_roi_pool(
     bins, size = pooled_height * pooled_width, (pooled_height, pooled_width)
     features, channels = split_by_bin(Features.of(input), bins)
     boxes = keep_finite(features, features.boxes(rois), spatial_scale)
-    limit = 2.0**31
     edges = op.Clip(
         round_half_away(features, boxes * features.constant(spatial_scale)),
-        features.constant(-limit),
-        features.constant(limit),
+        features.constant(-MOST_PIXELS),
+        features.constant(MOST_PIXELS),
     )
     edges = op.Unsqueeze(op.Cast(edges, to=INT64), [1])  # float32 has no odd number beyond 2^24
     first = op.Slice(edges, [0], [2], [2])
@@ -208,7 +208,7 @@ def roi_pool(
         "is float32 only. Export the model in float32.",
     )
     features = Features.of(input)
-    limit = 2.0**29 / spatial_scale  # in ONNX Runtime pixels are 32-bit integers
+    limit = MOST_PIXELS / spatial_scale
     boxes = op.Clip(
         keep_finite(features, features.boxes(rois), spatial_scale),
         features.constant(-limit),
