@@ -6,7 +6,7 @@ that have their default may be missing.
 
 from __future__ import annotations
 
-from math import log2, nan
+from math import copysign, floor, log2, nan
 from typing import Any
 
 from roiops._onnx_graph import (
@@ -243,7 +243,8 @@ def multiscale_roi_align(
     side = op.Sqrt(columns(extent, 0, 1) * columns(extent, 1, 2))
     # A box without a size (NaN: one side is negative) gives zeros.
     boxes = op.Where(side >= maps[0].constant(0.0), boxes, maps[0].constant(nan))
-    first = round(-log2(spatial_scales[0]))
+    exact = -log2(spatial_scales[0])
+    first = int(copysign(floor(abs(exact) + 0.5), exact))  # halves away from zero
     levels = range(first + 1, first + len(maps))
     least = [canonical_scale * 2.0 ** (level - canonical_level - 1e-6) for level in levels]
     level = op.ReduceSum(op.Cast(side >= maps[0].constant([least]), to=INT64), [1], keepdims=0)

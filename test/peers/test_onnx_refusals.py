@@ -1,4 +1,4 @@
-"""roiops.onnx: what has no form in ONNX is an error of the export that says why."""
+"""roiops.onnx: what has no form in ONNX is an error of the export that says why; known differences."""
 
 from __future__ import annotations
 
@@ -109,3 +109,14 @@ def test_opset_22_has_no_kernel_in_onnx_runtime() -> None:
     align = Module(lambda x, rois: roiops.roi_align(x, rois, 2))
     with pytest.raises(Exception, match=r"RoiAlign\(22\)"):
         Exported(align, (X, ROIS), None, opset_version=22)
+
+
+@pytest.mark.parametrize("function", [roiops.roi_align, roiops.prroi_pool])
+def test_an_infinite_pixel_reaches_boxes_that_do_not_touch_it(function) -> None:
+    """Weights of zero times infinity; in eager mode there are no such products."""
+    x, rois = torch.ones(1, 1, 8, 8), torch.tensor([[0.0, -20, -20, -10, -10]])
+    x[0, 0, 0, 0] = torch.inf
+    exported = Exported(Module(lambda x, rois: function(x, rois, 2)), (x, rois), None)
+    assert exported(x, rois).isnan().any() and not function(x, rois, 2).any()
+    x[0, 0, 0, 0] = 1
+    assert not exported(x, rois).any()
