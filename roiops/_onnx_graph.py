@@ -18,9 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from onnxscript import ir  # type: ignore[import-not-found,unused-ignore]
-from onnxscript import opset18 as op
+import onnxscript  # type: ignore[import-not-found,unused-ignore]
 
+ir: Any = onnxscript.ir
+op: Any = onnxscript.opset18
 Value = Any  # of the graph: an ir.Value, with Python's operators
 Type = Any  # an ir.DataType
 

@@ -182,13 +182,9 @@ def ps_roi_pool(
     low = op.Floor(bin_numbers(features, *size) * step)
     high = op.Ceil(bin_numbers(features, *size, add=1) * step)
     ends = op.Concat(size_of(input, 3), size_of(input, 2), axis=0)
-    low, high = (
-        op.Cast(
-            op.Min(op.Max(first + op.Cast(edge, to=INT64), typed([0], INT64)), ends),
-            to=features.dtype,
-        )
-        for edge in (low, high)
-    )
+    low, high = (first + op.Cast(edge, to=INT64) for edge in (low, high))
+    low, high = (op.Min(op.Max(edge, typed([0], INT64)), ends) for edge in (low, high))
+    low, high = (op.Cast(edge, to=features.dtype) for edge in (low, high))
     images = per_box(images_of(rois), bins, own_maps=True)
     pooled = pool_boxes(features, low, high, images, sampling_ratio=0)
     return features.result(from_bins(pooled, rois, channels, *size))

@@ -73,7 +73,7 @@ def roi_align_rotated(
     require_size("roi_align_rotated", pooled_height, pooled_width)
     require_fixed_ratio("roi_align_rotated", sampling_ratio)
     features, size = Features.of(input), (pooled_height, pooled_width)
-    boxes = features.boxes(rois, 6)
+    boxes = keep_finite(features, features.boxes(rois, 6), spatial_scale)
     scaled = columns(boxes, 0, 4) * features.constant(spatial_scale)
     centre = columns(scaled, 0, 2) - features.constant(0.5 if aligned else 0.0)
     extent = at_least_one(features, columns(scaled, 2, 4), aligned)
@@ -116,11 +116,8 @@ def roi_align_max(
     y = columns(start, 1, 2) + y * columns(step, 1, 2)
     x = columns(start, 0, 1) + x * columns(step, 0, 1)
 
-    bins, samples, inside = (
-        pooled_height * pooled_width,
-        sampling_ratio**2,
-        accepted(features, y, x),
-    )
+    bins, samples = pooled_height * pooled_width, sampling_ratio**2
+    inside = accepted(features, y, x)
     values = values_at(features, images_of(rois), y, x, inside, bins, samples)
     candidate = reshape(inside, size_of(rois, 0), bins, samples, 1)
     values = op.Where(candidate, values, features.constant(-inf))
@@ -162,16 +159,13 @@ def crop_and_resize(
         insides.append(op.Unsqueeze(op.And(at >= zero, at <= last), [2 - axis]))
         at = round_half_away(features, at) if method == "nearest" else at
         axes.append(op.Unsqueeze(at, [2 - axis]))
-    count = size_of(boxes, 0)
-    inside = reshape(op.And(*insides), count, bins)
-    y, x = (reshape(op.Expand(at, op.Shape(op.And(*insides))), count, bins) for at in axes)
-
+    count, grid = size_of(boxes, 0), op.And(*insides)  # [K, CH, CW]
+    y, x = (reshape(op.Expand(at, op.Shape(grid)), count, bins) for at in axes)
+    inside = reshape(grid, count, bins)
     images = cast(box_indices, box_indices.dtype, INT64)
-    values = reshape(
-        sample_points(features, images, y, x, inside, bins), count, bins, size_of(image, 1)
-    )
+    values = values_at(features, images, y, x, inside, bins, 1)
     outside = features.constant(extrapolation_value)
-    values = op.Where(op.Unsqueeze(inside, [2]), values, outside)
+    values = op.Where(op.Unsqueeze(inside, [2, 3]), values, outside)
     return features.result(from_bins(values, boxes, size_of(image, 1), *size))
 
 

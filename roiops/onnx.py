@@ -4,7 +4,7 @@
                       custom_translation_table=roiops.onnx.translation_table())
 
 The result runs without this package. docs/onnx.md says which ONNX operators an operator becomes and
-what cannot be exported. Opset 18 is meant: with 22 the exporter writes RoiAlign-22 and
+what cannot be exported. Opsets 18 to 21 are meant: from 22 on the file holds RoiAlign-22 and
 MaxRoiPool-22, for which ONNX Runtime's CPU provider has no kernels (1.31).
 """
 

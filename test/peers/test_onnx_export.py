@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -166,6 +167,20 @@ def test_adaptive_counts_of_bins_of_whole_pixels(name, generator) -> None:
     steps = (ends - 0.5) - (low - 0.5)
     assert 20 < int((steps / torch.tensor([2.0, 3.0]) != bins).sum())  # rounding is at work
     assert_close(exported(*case.tensors), case().double(), 4 * largest(case))
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_rotated_boxes_with_one_value_that_is_not_finite(aligned, generator) -> None:
+    op, _ = only("roi_align_rotated")
+    options = Options((2, 2), 0.5, 2, aligned)
+    case = hard_case(op, options, generator, boxes=inside_boxes(11, 13)).rows(slice(0, 1))
+    rois = case.boxes.repeat(16, 1)
+    for row, (column, value) in enumerate(product(range(1, 6), (torch.nan, torch.inf, -torch.inf))):
+        rois[row, column] = value
+    case = replace(case, boxes=rois)
+    result = export_case(small_case(op, options, generator))(*case.tensors)
+    assert not result[:15].any() and result[15].any()
+    assert_close(result, case().double(), largest(case))
 
 
 @pytest.mark.parametrize("scale", [0.5, 2**-2.5], ids=("level1", "level2.5"))
