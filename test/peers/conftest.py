@@ -19,6 +19,7 @@ PEERS = {
     "openvino": "openvino",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
+    "onnxscript": "onnxscript",
 }
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's banner; read at its import
