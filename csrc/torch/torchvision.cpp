@@ -32,21 +32,25 @@ void check_same_type(const char* op, const char* name, const Tensor& tensor, con
       c10::getDtypeNames(rois.scalar_type()).first, ".");
 }
 
+// A new result, with the strides of a contiguous tensor even where a size of one leaves them open.
+Tensor as_contiguous(const Tensor& result) {
+  Tensor contiguous = result.contiguous();
+  contiguous.unsafeGetTensorImpl()->empty_tensor_restride(at::MemoryFormat::Contiguous);
+  return contiguous;
+}
+
 Tensor roi_align_kernel(Keys keys, const Tensor& input, const Tensor& rois, double spatial_scale,
     SymInt pooled_height, SymInt pooled_width, int64_t sampling_ratio, bool aligned) {
   check_same_type("roi_align", "input", input, rois);
-  return MeanOp<RoiAlign>::handle()
-      .redispatch(
-          keys, input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)
-      .contiguous();
+  return as_contiguous(MeanOp<RoiAlign>::handle().redispatch(
+      keys, input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned));
 }
 
 Tensor mean_backward(Keys keys, const Tensor& grad, const Tensor& rois, const RoiCall& call,
     SymIntArrayRef input_size) {
   check_same_type(("_" + call.op + "_backward").c_str(), "grad", grad, rois);
-  return mean_backward_op()
-      .redispatch(keys, grad, rois, std::nullopt, input_size, call.op, call.options)
-      .contiguous();
+  return as_contiguous(mean_backward_op().redispatch(
+      keys, grad, rois, std::nullopt, input_size, call.op, call.options));
 }
 
 Tensor roi_align_backward_kernel(Keys keys, const Tensor& grad, const Tensor& rois,
@@ -60,9 +64,10 @@ Tensor roi_align_backward_kernel(Keys keys, const Tensor& grad, const Tensor& ro
 
 // Output channel c at bin (p, q) reads input channel (c * PH + p) * PW + q.
 Tensor channel_mapping(const Tensor& output) {
-  const int64_t c = output.size(1), ph = output.size(2), pw = output.size(3);
-  const Tensor channels = at::arange(c * ph * pw, output.options().dtype(at::kInt));
-  return channels.view({1, c, ph, pw}).expand_as(output).contiguous();
+  const at::TensorOptions options = output.options().dtype(at::kInt);
+  const at::IntArrayRef of_roi = output.sizes().slice(1);
+  const Tensor channels = at::arange(c10::multiply_integers(of_roi), options).view(of_roi);
+  return at::empty(output.sizes(), options).copy_(channels);
 }
 
 std::tuple<Tensor, Tensor> ps_roi_align_kernel(Keys keys, const Tensor& input, const Tensor& rois,
@@ -70,7 +75,7 @@ std::tuple<Tensor, Tensor> ps_roi_align_kernel(Keys keys, const Tensor& input, c
   check_same_type("ps_roi_align", "input", input, rois);
   const Tensor output = MeanOp<PsRoiAlign>::handle().redispatch(
       keys, input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio);
-  return {output.contiguous(), channel_mapping(output)};
+  return {as_contiguous(output), channel_mapping(output)};
 }
 
 Tensor ps_roi_align_backward_kernel(Keys keys, const Tensor& grad, const Tensor& rois,
@@ -87,7 +92,7 @@ std::tuple<Tensor, Tensor> roi_pool_kernel(Keys keys, const Tensor& input, const
   check_same_type("roi_pool", "input", input, rois);
   const auto [values, argmax] = MaxOp<RoiPool>::handle().redispatch(
       keys, input, rois, spatial_scale, pooled_height, pooled_width);
-  return {values.contiguous(), argmax.contiguous()};
+  return {as_contiguous(values), as_contiguous(argmax)};
 }
 
 Tensor roi_pool_backward_kernel(Keys keys, const Tensor& grad, const Tensor& rois,
@@ -96,9 +101,8 @@ Tensor roi_pool_backward_kernel(Keys keys, const Tensor& grad, const Tensor& roi
   check_same_type("_roi_pool_backward", "grad", grad, rois);
   const RoiCall call = RoiPool::pack({}, rois, spatial_scale, pooled_height, pooled_width).call;
   const std::vector<SymInt> input_size = {batch_size, channels, height, width};
-  return max_backward_op()
-      .redispatch(keys, grad, argmax, rois, input_size, call.op, call.options)
-      .contiguous();
+  return as_contiguous(
+      max_backward_op().redispatch(keys, grad, argmax, rois, input_size, call.op, call.options));
 }
 
 // Calls visit(schema, kernel). ps_roi_pool is not among them: torchvision's never reads the last
