@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from threading import Lock
 
 import torch
@@ -17,7 +18,7 @@ def _set(by_call: bool, contexts: int) -> None:
     switch = torch.ops.roiops_torchvision
     if by_call or contexts > 0:
         try:
-            import torchvision  # noqa: F401 (loads its operators, which must come first)
+            import_module("torchvision")  # its operators must come first
         except ImportError as error:
             raise ImportError(
                 "patch_torchvision: torchvision must be installed, but it cannot be imported "

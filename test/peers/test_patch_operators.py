@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from boxes import huge_boxes, non_finite_boxes
 from peer_tools import H, W, random_rois, table_boxes, table_rois, two_types
 from tolerance import HALF_TYPES, assert_close, assert_same_bits
 from torch import Tensor
@@ -185,7 +186,18 @@ def test_dtypes_must_be_equal(op, generator) -> None:
             op.backward(expected, rois, saved, x.shape)
 
 
-def test_ps_roi_pool_is_left_alone(generator) -> None:
+@each_op
+def test_boxes_that_torchvision_does_not_survive(op, generator) -> None:
+    x = features(op, generator, torch.float32, "nchw")
+    rois = table_rois(huge_boxes(H, W) | non_finite_boxes(H, W), SCALE, torch.float32)
+    with roiops.torchvision_patched():
+        out, *saved = op.forward(x, rois)
+        gradient = op.backward(torch.ones_like(out), rois, saved, x.shape)
+    assert_same_bits(out, op.roiops(x, rois))
+    assert out.isfinite().all() and gradient.isfinite().all()
+
+
+def test_ps_roi_pool_is_left_alone() -> None:
     """torchvision never reads the last row and column: a model trained with it would change."""
     x = torch.zeros(1, 1, 6, 6)
     x[..., 5, :] = x[..., :, 5] = 36.0
