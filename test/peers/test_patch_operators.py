@@ -187,6 +187,16 @@ def test_dtypes_must_be_equal(op, generator) -> None:
 
 
 @each_op
+@each_layout
+def test_torchvisions_meta_kernels_foretell_ours(op, layout, generator) -> None:
+    x, rois = features(op, generator, torch.float32, layout), op.rois(generator, torch.float32)
+    forward = getattr(torch.ops.torchvision, op.name).default
+    with roiops.torchvision_patched():
+        args = (x, rois, SCALE, *op.size, *op.options)
+        torch.library.opcheck(forward, args, test_utils=("test_schema", "test_faketensor"))
+
+
+@each_op
 def test_boxes_that_torchvision_does_not_survive(op, generator) -> None:
     x = features(op, generator, torch.float32, "nchw")
     rois = table_rois(huge_boxes(H, W) | non_finite_boxes(H, W), SCALE, torch.float32)
