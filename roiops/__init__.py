@@ -6,8 +6,9 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
-from roiops import _vmap, _vmap_max, visualize  # noqa: F401 (registers the batching rules)
+from roiops import _vmap, _vmap_max, visualize  # noqa: F401 (the first two register batching rules)
 from roiops._library import cmake_prefix_path, cuda_version, library_path
+from roiops._torchvision import patch_torchvision, torchvision_patched, unpatch_torchvision
 from roiops.modules import (
     CropAndResize,
     DeformRoIPool,
@@ -44,11 +45,14 @@ __all__ = [
     "deform_roi_pool",
     "library_path",
     "multiscale_roi_align",
+    "patch_torchvision",
     "prroi_pool",
     "ps_roi_align",
     "ps_roi_pool",
     "roi_align",
     "roi_align_rotated",
     "roi_pool",
+    "torchvision_patched",
+    "unpatch_torchvision",
     "visualize",
 ]

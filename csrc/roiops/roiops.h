@@ -95,6 +95,15 @@ ROIOPS_API at::Tensor multiscale_roi_align(at::TensorList features, const at::Te
     int64_t sampling_ratio = -1, bool aligned = false, int64_t canonical_scale = 224,
     int64_t canonical_level = 4);
 
+// From now on torchvision's roi_align, roi_pool and ps_roi_align, forward and backward, run on the
+// kernels of this library, on the CPU and, if they were built, on CUDA: docs/torchvision.md. Its
+// library must be loaded first. Twice is once. Throws, and changes nothing, if torchvision's
+// operators are missing or have other arguments. Not while another thread runs these operators.
+ROIOPS_API void patch_torchvision();
+
+// torchvision's own kernels again.
+ROIOPS_API void unpatch_torchvision();
+
 }  // namespace roiops
 
 #if !defined(ROIOPS_BUILD) && (defined(__GNUC__) || defined(__clang__))

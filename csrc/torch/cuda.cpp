@@ -1,6 +1,7 @@
 // CUDA kernels: the block kernels on the GPU.
 #include "cuda/launch.h"
 #include "torch/block_backend.h"
+#include "torch/cuda_kernels.h"
 
 namespace roiops {
 namespace {
@@ -16,6 +17,10 @@ struct DeviceLauncher {
 };
 
 }  // namespace
+
+bool has_cuda_kernels() {
+  return true;
+}
 
 TORCH_LIBRARY_IMPL(roiops, CUDA, m) {
   register_mean_ops<BlockBackend<DeviceLauncher>>(m);

@@ -2,6 +2,7 @@
 // kernels would have, so that C++ and saved programs get to read it as well.
 #include <no_cuda_reason.h>  // written by CMake
 
+#include "torch/cuda_kernels.h"
 #include "torch/max_op.h"
 
 namespace roiops {
@@ -41,6 +42,10 @@ struct NoCuda {
 };
 
 }  // namespace
+
+bool has_cuda_kernels() {
+  return false;
+}
 
 TORCH_LIBRARY_IMPL(roiops, CUDA, m) {
   register_mean_ops<NoCuda>(m);
