@@ -166,6 +166,29 @@ def test_compile_does_not_recompile_for_new_sizes(op: Op, layout) -> None:
 
 
 @each_op
+@pytest.mark.parametrize("both", [False, True], ids=("one_size", "two_sizes"))
+def test_compile_of_the_function_with_a_size_that_changes(op: Op, both) -> None:
+    """The number of bins is a symbol too."""
+    counter = CompileCounterWithBackend("aot_eager")
+    run = torch.compile(op.function, backend=counter, fullgraph=True, dynamic=True)
+    compiled = []
+    for number, sizes in enumerate(((8, 11, 20, 23), (3, 9, 12, 23), (5, 2, 31, 14))):
+        size = (7, 9 - 2 * number) if both else (7 if op.position_sensitive else 7 - number,) * 2
+        case = problem(op, *sizes).with_options(output_size=size)
+        if op.has_offset:
+            offset = torch.zeros(len(case.boxes), 2, *size)
+            case = case.of(*case.maps, case.boxes, offset)
+        if op.position_sensitive:
+            case = case.map(lambda m, n=size[0] * size[1]: m[:, :1].repeat(1, 3 * n, 1, 1))
+        given = size if both else size[0]
+        rest = op.python_args(case.options)[1:]
+        got = run(*case.leading(list(case.maps)), given, *rest)
+        assert_same_bits(got, case())
+        compiled.append(counter.frame_count)
+    assert compiled[0] == compiled[2]
+
+
+@each_op
 def test_compiled_autograd(op: Op) -> None:
     """The Node describes itself to compiled autograd, in which its scalars are symbolic."""
     net = net_of(op)
