@@ -1,0 +1,15 @@
+"""The documentation's pages that compare with another library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from page_runner import PEERS, imports, pages, program, run_page
+
+
+@pages(beside_peers=True)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    for peer in sorted(imports(program(page)) & PEERS):
+        pytest.importorskip(peer, reason=f"{page.name} imports it")
+    run_page(page, tmp_path)
