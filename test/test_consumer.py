@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -156,6 +158,19 @@ def test_cpp_program_runs_the_checked_in_torchscript(cpp_tests: Path) -> None:
     both = {(model, op) for model in ("scripted", "traced") for op in public_operators()}
     assert {(model, op) for model, op, _ in results} == both
     assert [r for r in results if not float(r[2]) <= 1e-5] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cpp.md"])
+def test_cpp_of_a_page_compiles(page: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"```cpp\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    given = "#include <ATen/ATen.h>\nextern at::Tensor features, boxes;\n"
+    (tmp_path / "page.cpp").write_text(given + "\n".join(blocks))
+    torch_include = Path(torch.__path__[0]) / "include"
+    folders = [Path(roiops.cmake_prefix_path) / "include", torch_include,
+               torch_include / "torch" / "csrc" / "api" / "include"]  # fmt: skip
+    options = ["-std=c++20", "-fsyntax-only", *(f"-I{folder}" for folder in folders)]
+    deploy.run_command(os.environ.get("CXX", "g++"), *options, tmp_path / "page.cpp")
 
 
 def test_linking_alone_registers_the_operators(programs: Path) -> None:

@@ -2,9 +2,9 @@
 // the pooled features are those of a given weight and a given box. Prints the loss of every step.
 #include <iomanip>
 #include <iostream>
-#include <vector>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <roiops/roiops.h>
 
 namespace {
