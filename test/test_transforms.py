@@ -13,6 +13,7 @@ from tolerance import assert_close, assert_same_bits
 from torch.autograd import forward_ad
 from torch.func import functionalize, grad, jacfwd, jacrev, jvp, linearize, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.checkpoint import checkpoint
 
 
 def trainable(case: Case) -> list[int]:
@@ -33,6 +34,34 @@ def test_vmap_of_grad_equals_a_loop(op: Op, what, device, generator) -> None:
     args = [batched(t, d) for t, d in zip(case.tensors, dims, strict=True)]
     by_each = grad(scalar(case, grad_of(case, generator)), tuple(trainable(case)))
     check_vmap(by_each, args, dims)
+
+
+@each_op
+def test_compiled_transforms_equal_eager(op: Op, device, generator) -> None:
+    """vmap, vmap(grad) and a checkpoint in a function that torch.compile takes whole."""
+    case = problem(op, device, generator)
+    args = [batched(t, 0) for t in case.tensors]
+    by_each = grad(scalar(case, grad_of(case, generator)), tuple(trainable(case)))
+
+    def transforms(*tensors):
+        return vmap(case.run)(*tensors), *vmap(by_each)(*tensors)
+
+    def kept(*tensors):
+        return checkpoint(case.run, *tensors, use_reentrant=False)
+
+    def compiled(function):
+        torch._dynamo.reset()
+        return torch.compile(function, backend="aot_eager", fullgraph=True)
+
+    for got, expected in zip(compiled(transforms)(*args), transforms(*args), strict=True):
+        assert_same_bits(got, expected)
+    leaves, run = case.leaves(), compiled(kept)
+    gradients = [
+        torch.autograd.grad(f(*leaves.tensors).square().sum(), leaves.trainable)
+        for f in (run, case.run)
+    ]
+    for got, expected in zip(*gradients, strict=True):
+        assert_same_bits(got, expected)
 
 
 @each_op
