@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from detector import Detector
 from tolerance import assert_close, assert_same_bits
 from torch import Tensor
-from torch._inductor.utils import fresh_cache
 
 # Images, height, width, share of the pixels that become RoIs: many, some, none.
 SIZES = ((1, 80, 48, 0.5), (3, 67, 101, 0.01), (2, 64, 96, 0.0))
@@ -89,9 +87,9 @@ def test_compiled_package_of_the_detector_equals_eager(model, exported, tmp_path
     file = str(tmp_path / "detector.pt2")
     # Quick to compile, where the default is quick to run.
     configs = {"aot_inductor.compile_wrapper_opt_level": "O0", "cpp.simdlen": 1}
-    save = partial(torch._inductor.aoti_compile_and_package, inductor_configs=configs)
-    with fresh_cache():  # a cached kernel may have been compiled for another machine
-        save(exported(False), package_path=file)
+    torch._inductor.aoti_compile_and_package(
+        exported(False), package_path=file, inductor_configs=configs
+    )
     run = torch._inductor.aoti_load_package(file)
     for size in (EXAMPLE, *SIZES):
         arguments = inputs(model, *size)

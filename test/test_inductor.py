@@ -12,7 +12,6 @@ from op_table import ROI_ALIGN, Op, each_op
 from test_export import gradients, net_of, problem
 from tolerance import assert_close, assert_same_bits
 from torch._dynamo.utils import counters
-from torch._inductor.utils import fresh_cache
 
 # The first compiles, with sizes that differ from each other and from a box's number of columns.
 SIZES = ((8, 11, 20, 23), (3, 9, 12, 23), (5, 2, 31, 14))
@@ -20,12 +19,6 @@ SIZES = ((8, 11, 20, 23), (3, 9, 12, 23), (5, 2, 31, 14))
 each_layout = pytest.mark.parametrize(
     "layout", [torch.contiguous_format, torch.channels_last], ids=("contiguous", "channels_last")
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fresh_inductor() -> Iterator[None]:
-    with fresh_cache():  # a cached graph may call the operators of another build
-        yield
 
 
 @pytest.fixture(autouse=True)
