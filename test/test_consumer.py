@@ -160,17 +160,18 @@ def test_cpp_program_runs_the_checked_in_torchscript(cpp_tests: Path) -> None:
     assert [r for r in results if not float(r[2]) <= 1e-5] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cpp.md"])
-def test_cpp_of_a_page_compiles(page: str, tmp_path: Path) -> None:
-    blocks = re.findall(r"```cpp\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert blocks
-    given = "#include <ATen/ATen.h>\nextern at::Tensor features, boxes;\n"
-    (tmp_path / "page.cpp").write_text(given + "\n".join(blocks))
+def test_cpp_of_the_pages_compiles(tmp_path: Path) -> None:
+    code = "#include <ATen/ATen.h>\nextern at::Tensor features, boxes;\n"
+    for page in ("README.md", "docs/cpp.md"):
+        blocks = re.findall(r"```cpp\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+        assert blocks, page
+        code += "\n".join(blocks)
+    (tmp_path / "pages.cpp").write_text(code)
     torch_include = Path(torch.__path__[0]) / "include"
     folders = [Path(roiops.cmake_prefix_path) / "include", torch_include,
                torch_include / "torch" / "csrc" / "api" / "include"]  # fmt: skip
     options = ["-std=c++20", "-fsyntax-only", *(f"-I{folder}" for folder in folders)]
-    deploy.run_command(os.environ.get("CXX", "g++"), *options, tmp_path / "page.cpp")
+    deploy.run_command(os.environ.get("CXX", "g++"), *options, tmp_path / "pages.cpp")
 
 
 def test_linking_alone_registers_the_operators(programs: Path) -> None:
