@@ -1,6 +1,6 @@
 """What the functions do with their arguments before the one call."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,17 +13,23 @@ from roiops import _library  # noqa: F401 (loads the operators)
 
 def to_size(op: str, name: str, size: BroadcastingList2[int]) -> tuple[int, int]:
     """(height, width) of one size for both, or of two."""
-    pair = _pair(size)
     if not torch.jit.is_scripting():
-        check_size(op, name, pair, size)
+        return size_of(op, name, size)
+    pair = _pair(size)
     return pair[0], pair[1]
 
 
-def check_size(op: str, name: str, pair: Any, size: Any) -> None:
-    if len(pair) != 2 or not all(hasattr(s, "__index__") for s in pair):
+def size_of(op: str, name: str, size: Any) -> tuple[int, int]:
+    """Sizes may be symbols; torch.compile traces neither _pair nor hasattr of one."""
+    whole = (int, torch.SymInt)
+    if isinstance(size, whole):
+        return cast(int, size), cast(int, size)
+    pair = _pair(size)
+    if len(pair) != 2 or not all(isinstance(s, whole) or hasattr(s, "__index__") for s in pair):
         raise TypeError(
             f"{op}: `{name}` must be an integer or two integers (height, width), but got {size!r}."
         )
+    return pair[0], pair[1]
 
 
 def check_tensors(op: str, **tensors: Any) -> None:

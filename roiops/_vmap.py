@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._guards import detect_fake_mode
 
 from roiops._library import ops as _ops
 
@@ -114,7 +115,9 @@ def _raise_like_eager(
     fine = all(ranks) and boxes.dim() - (boxes_dim is not None) == 2
     indexed = extra is not None and not extra.is_floating_point()
     fine = fine and boxes.is_floating_point() and boxes.shape[-1] > 0
-    if fine and boxes.device.type == "cpu" and not torch.compiler.is_compiling():
+    # torch 2.11 traces a compiled vmap with fake tensors, and is_compiling() does not say so there.
+    traced = torch.compiler.is_compiling() or detect_fake_mode(boxes) is not None
+    if fine and boxes.device.type == "cpu" and not traced:
         rows = boxes if boxes_dim is None else boxes.movedim(boxes_dim, 0)
         numbers = extra if indexed and extra is not None else rows[..., 0]
         fine = bool(_valid(numbers, _images(inputs[0], input_dims[0])).all())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -100,13 +103,75 @@ def test_cpp_program_names_a_missing_file(programs: Path, tmp_path: Path) -> Non
         deploy.run_consumer(programs, tmp_path)
 
 
-def test_every_function_of_the_header_is_its_operator(prefix: Path, tmp_path: Path) -> None:
-    source = ROOT / "test" / "cpp"
-    deploy.build_consumer(tmp_path, "Debug", str(prefix), source)
-    lines = deploy.run_command(tmp_path / "functions").splitlines()
+def pooled(image: torch.Tensor, weight: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+    return roiops.roi_align(torch.conv2d(image, weight).tanh(), rois, 3, 0.5, 2, aligned=True)
+
+
+def losses_of_training(steps: int) -> list[float]:
+    """The loop of examples/cpp/train.cpp."""
+    double = {"dtype": torch.float64}
+    axis = torch.arange(12, **double) / 4
+    x, y = axis[None], axis[:, None]
+    image = torch.stack([(x + y).sin(), (x - 2 * y).cos()])[None]
+    given = torch.tensor([1, -0.5], **double).view(1, 2, 1, 1)
+    goal = pooled(image, given, torch.tensor([[0, 4, 5, 16, 19]], **double))
+    weight = torch.tensor([0.2, 0.3], **double).view(1, 2, 1, 1).requires_grad_()
+    box = torch.tensor([[0, 6, 4, 17, 16]], **double).requires_grad_()
+    optimizer = torch.optim.SGD([{"params": weight, "lr": 1}, {"params": box, "lr": 20}])
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = (pooled(image, weight, box) - goal).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    return losses
+
+
+def test_training_in_cpp_is_training_in_python(programs: Path) -> None:
+    losses = [float(line) for line in deploy.run_command(programs / "train").splitlines()]
+    assert len(losses) == 20 and all(b < a for a, b in pairwise(losses))
+    assert losses[-1] < losses[0] / 50
+    assert losses == pytest.approx(losses_of_training(20), rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def cpp_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cpp_tests")
+    return deploy.build_consumer(folder, "Debug", source=ROOT / "test" / "cpp")
+
+
+def test_every_function_of_the_header_is_its_operator(cpp_tests: Path) -> None:
+    lines = deploy.run_command(cpp_tests / "functions").splitlines()
+    assert {line.removeprefix("same ") for line in lines} == public_operators()
+
+
+def public_operators() -> set[str]:
     operators = [s.name for s in torch._C._jit_get_all_schemas() if s.name.startswith("roiops::")]
-    public = {name.removeprefix("roiops::") for name in operators if "::_" not in name}
-    assert {line.removeprefix("same ") for line in lines} == public
+    return {name.removeprefix("roiops::") for name in operators if "::_" not in name}
+
+
+def test_cpp_program_runs_the_checked_in_torchscript(cpp_tests: Path) -> None:
+    file = ROOT / "test" / "fixtures" / "torchscript.pt"
+    lines = deploy.run_command(cpp_tests / "saved_model", file).splitlines()
+    results = [line.split() for line in lines]
+    both = {(model, op) for model in ("scripted", "traced") for op in public_operators()}
+    assert {(model, op) for model, op, _ in results} == both
+    assert [r for r in results if not float(r[2]) <= 1e-5] == []
+
+
+def test_cpp_of_the_pages_compiles(tmp_path: Path) -> None:
+    code = "#include <ATen/ATen.h>\nextern at::Tensor features, boxes;\n"
+    for page in ("README.md", "docs/cpp.md"):
+        blocks = re.findall(r"```cpp\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+        assert blocks, page
+        code += "\n".join(blocks)
+    (tmp_path / "pages.cpp").write_text(code)
+    torch_include = Path(torch.__path__[0]) / "include"
+    folders = [Path(roiops.cmake_prefix_path) / "include", torch_include,
+               torch_include / "torch" / "csrc" / "api" / "include"]  # fmt: skip
+    options = ["-std=c++20", "-fsyntax-only", *(f"-I{folder}" for folder in folders)]
+    deploy.run_command(os.environ.get("CXX", "g++"), *options, tmp_path / "pages.cpp")
 
 
 def test_linking_alone_registers_the_operators(programs: Path) -> None:

@@ -50,6 +50,17 @@ def test_forward_of_one_channel_makes_no_panel():
     assert growth(prepare, statement) < 0.5 * MAP_MIB
 
 
+def test_a_16_bit_map_under_autocast_is_read_and_differentiated_as_it_is():
+    """Its gradient has its size; a float32 copy of either would have twice that."""
+    prepare = "x = torch.empty(1, 16, 1024, 2048, dtype=torch.bfloat16).fill_(1).requires_grad_()"
+    statement = """
+with torch.autocast("cpu", torch.bfloat16):
+    y = roiops.roi_align(x, roi(5, 5, 1500, 1000), 7, 1.0, 2)
+y.backward(torch.ones_like(y))
+"""
+    assert growth(prepare, statement) < 2 * MAP_MIB
+
+
 def test_backward_of_a_photograph_costs_what_its_box_touches():
     photo = torch.rand(1, 3, 2000, 3000, requires_grad=True)
     boxes = torch.tensor([[0, 100.0, 100, 110, 110]])

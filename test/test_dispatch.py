@@ -182,3 +182,29 @@ def test_autocast_of_wider_features_keeps_them(op: Op, options, device, generato
         case = make_case(op, options, generator, (H, W), dtype=dtype, device=device)
         with torch.autocast(device, torch.bfloat16):
             assert case().dtype == dtype
+
+
+def allocated(run) -> tuple[torch.Tensor, list[int]]:
+    """What run() returns, and how many bytes each of its allocations takes."""
+    on_cpu = {"activities": [torch.profiler.ProfilerActivity.CPU], "acc_events": True}
+    with torch.profiler.profile(profile_memory=True, **on_cpu) as profile:
+        result = run()
+    events = profile.profiler.kineto_results.events()
+    return result, [e.nbytes() for e in events if e.name() == "[memory]" and e.nbytes() > 0]
+
+
+@one_option
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=("bfloat16", "float16"))
+def test_autocast_makes_no_wider_copy_of_the_map(op: Op, options, low, generator) -> None:
+    """Forward allocates less than a map, backward nothing larger than the 16-bit gradient."""
+    boxes = {"left": (3, 4, 20, 30), "right": (30, 20, 60, 63)}
+    case = make_case(op, options, generator, (64, 60), boxes, channels=8, dtype=low).leaves()
+    with torch.autocast("cpu", low):
+        out, forward = allocated(case)
+    gradients, backward = allocated(
+        lambda: torch.autograd.grad(out, case.trainable, torch.ones_like(out))
+    )
+    assert out.nbytes in forward and max(forward) < min(m.nbytes for m in case.maps)
+    sizes = [m.nbytes for m in case.maps]
+    assert [g.nbytes for g in gradients[: len(sizes)]] == sizes
+    assert sorted(b for b in backward if b >= min(sizes)) == sorted(sizes)

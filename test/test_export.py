@@ -1,10 +1,10 @@
-"""torch.export and torch.compile: every size stays symbolic, and nothing is compiled twice."""
+"""torch.export and torch.compile without a code generator (test_inductor.py has it): every size
+stays symbolic, and nothing is compiled twice."""
 
 from __future__ import annotations
 
 import io
 import operator
-import sys
 
 import pytest
 import torch
@@ -12,10 +12,9 @@ from boxes import edge_boxes
 from cases import Case, Options, make_case
 from functorch.compile import make_boxed_func
 from op_table import ROI_ALIGN, Op, each_op
-from tolerance import assert_close, assert_same_bits
+from tolerance import assert_same_bits
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch._inductor.utils import fresh_cache
 from torch.export import Dim
 
 import roiops
@@ -167,6 +166,29 @@ def test_compile_does_not_recompile_for_new_sizes(op: Op, layout) -> None:
 
 
 @each_op
+@pytest.mark.parametrize("both", [False, True], ids=("one_size", "two_sizes"))
+def test_compile_of_the_function_with_a_size_that_changes(op: Op, both) -> None:
+    """The number of bins is a symbol too."""
+    counter = CompileCounterWithBackend("aot_eager")
+    run = torch.compile(op.function, backend=counter, fullgraph=True, dynamic=True)
+    compiled = []
+    for number, sizes in enumerate(((8, 11, 20, 23), (3, 9, 12, 23), (5, 2, 31, 14))):
+        size = (7, 9 - 2 * number) if both else (7 if op.position_sensitive else 7 - number,) * 2
+        case = problem(op, *sizes).with_options(output_size=size)
+        if op.has_offset:
+            offset = torch.zeros(len(case.boxes), 2, *size)
+            case = case.of(*case.maps, case.boxes, offset)
+        if op.position_sensitive:
+            case = case.map(lambda m, n=size[0] * size[1]: m[:, :1].repeat(1, 3 * n, 1, 1))
+        given = size if both else size[0]
+        rest = op.python_args(case.options)[1:]
+        got = run(*case.leading(list(case.maps)), given, *rest)
+        assert_same_bits(got, case())
+        compiled.append(counter.frame_count)
+    assert compiled[0] == compiled[2]
+
+
+@each_op
 def test_compiled_autograd(op: Op) -> None:
     """The Node describes itself to compiled autograd, in which its scalars are symbolic."""
     net = net_of(op)
@@ -178,23 +200,6 @@ def test_compiled_autograd(op: Op) -> None:
             expected = gradients(lambda *a: net(*a).square(), case)[1:]
             for leaf, gradient in zip(leaves.trainable, expected, strict=True):
                 assert_same_bits(leaf.grad, gradient)
-
-
-@pytest.mark.parametrize("op", [ROI_ALIGN], ids=str)  # aot_eager has the operators of all
-@pytest.mark.skipif(sys.platform == "win32", reason="inductor needs a C++ compiler on the path")
-def test_compile_with_inductor(op: Op) -> None:
-    net = net_of(op)
-
-    def head(*tensors):
-        return (net(tensors[0].relu(), *tensors[1:]) * 2).relu()
-
-    run = torch.compile(head, fullgraph=True, dynamic=True)
-    case = problem(op, 2, 4, 15, 17)
-    with fresh_cache():  # a cached graph may call the operators of another build
-        got = gradients(run, case)
-    for result, expected in zip(got, gradients(head, case), strict=True):
-        exact = expected.detach().double()
-        assert_close(result, exact, 100 * float(exact.abs().max()))
 
 
 class CallsFunction(torch.nn.Module):

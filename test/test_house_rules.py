@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -136,12 +135,3 @@ def test_files_named_in_documents_exist():
             if not (ROOT / name).exists():
                 missing.append(f"{document.name}: {name}")
     assert missing == []
-
-
-@pytest.mark.parametrize("document", ["README.md"])
-def test_python_snippets_run(document, tmp_path):
-    # Elsewhere: in the root Python would import the sources.
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
-    assert snippets
-    for snippet in snippets:
-        subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, check=True)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from boxes import as_rois, edge_boxes
 from cases import Options, make_case
-from op_table import Op, each_op
-from tolerance import assert_same_bits
+from fixtures.make_torchscript import FILE, EveryOperator, inputs
+from op_table import OPS, Op, each_op
+from tolerance import assert_close, assert_same_bits
 from torch import Tensor
 
 import roiops
@@ -137,3 +138,38 @@ def test_script_and_trace_of_every_module(op: Op, generator) -> None:
         assert_same_bits(script(leading[0], boxes, *extra), case.rows(order)())
     traced = torch.jit.trace(module, leading)
     assert_same_bits(through_a_file(traced)(*leading), case())
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in version.split("+")[0].split(".")[:2])
+
+
+@pytest.mark.parametrize("method", ["forward", "run_traced"])
+def test_a_file_of_an_older_torch_keeps_loading(method) -> None:
+    """It holds every operator, scripted and traced, and is never written again: see
+    test/fixtures/make_torchscript.py."""
+    saved = torch.jit.load(FILE)
+    assert version_numbers(saved.torch_version) <= version_numbers(torch.__version__)
+    assert set(saved.expected) == {op.name for op in OPS}
+    run = getattr(saved, method)
+    for name, got in run(saved.x, saved.boxes).items():
+        expected = saved.expected[name].double()
+        assert_close(got, expected, 10 * float(expected.abs().max()))
+    for name, got in getattr(torch.jit.freeze(saved.eval(), ["run_traced"]), method)(
+        saved.x, saved.boxes
+    ).items():
+        assert_same_bits(got, run(saved.x, saved.boxes)[name])
+
+
+@pytest.mark.parametrize("method", ["forward", "run_traced"])
+def test_a_loaded_file_is_trained_as_the_model_of_today(method) -> None:
+    saved = torch.jit.load(FILE)
+    model = EveryOperator()
+    model.load_state_dict(saved.scripted.state_dict())
+    x, boxes = (t.requires_grad_() for t in inputs(seed=3))
+    run = getattr(saved, method)
+    by_saved = sum(t.square().sum() for t in run(x, boxes).values())
+    by_model = sum(t.square().sum() for t in model(x, boxes).values())
+    expected = torch.autograd.grad(by_model, (x, boxes))
+    for got, exact in zip(torch.autograd.grad(by_saved, (x, boxes)), expected, strict=True):
+        assert_close(got, exact.double(), 100 * float(exact.abs().max()))
