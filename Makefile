@@ -6,6 +6,8 @@
 #   make test-install    `pip install --no-build-isolation .` into an environment that has torch only
 #   make bench           time every operator beside torchvision's (BENCH_ARGS: see docs/benchmarks.md)
 #   make bench-plot      the chart of the results in RESULTS; bench-peers: other libraries
+#   make bench-models    torchvision's detection models, patched and unpatched
+#   make pictures        draw the pictures of docs/ again
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own.
 # TORCH_CUDA_ARCH_LIST="7.5;8.0;12.0+PTX" builds the CUDA kernels for other GPUs.
@@ -24,8 +26,8 @@ PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
 BUILD = $(call PIP_INSTALL,$(1)) --no-build-isolation --no-deps
 
-.PHONY: demo test cuda-build test-peers test-install bench bench-plot bench-peers build build-peers \
-  lint format clean
+.PHONY: demo test cuda-build test-peers test-install bench bench-plot bench-peers bench-models \
+  pictures build build-peers lint format clean
 
 demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
@@ -59,7 +61,7 @@ cuda-build: build-peers
 
 # The rest of the suite, in the same environment and with the same build. A library with CUDA
 # kernels must be found by C++ programs without a CUDA toolkit.
-REQUIRED_PEERS := torchvision,tensorflow,openvino,onnx,onnxruntime
+REQUIRED_PEERS := torchvision,tensorflow,openvino,onnx,onnxruntime,onnxscript
 test-peers: build-peers
 	ROIOPS_REQUIRE_PEERS=$(REQUIRED_PEERS) $(PEERS)/bin/pytest $(PYTEST_ARGS) \
 	  test/test_peers.py test/peers test/test_consumer.py
@@ -72,6 +74,12 @@ bench-plot: $(PEERS)/.ready
 
 bench-peers: build-peers
 	$(PEERS)/bin/python benchmark/peers.py $(BENCH_ARGS)
+
+bench-models: build-peers
+	$(PEERS)/bin/python benchmark/models.py $(BENCH_ARGS)
+
+pictures: build
+	$(VENV)/bin/python examples/operators_picture.py
 
 $(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
 	$(PYTHON) -m venv $(PEERS)

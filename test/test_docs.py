@@ -14,6 +14,11 @@ TOPICS = {
     "compile": ("torch.compile", "torch.export.export", "aoti_compile_and_package"),
     "torchscript": ("torch.jit.script", "torch.jit.trace", "torch.jit.freeze", "torch.jit.load"),
     "cpp": ("cmake_prefix_path",),
+    "onnx": ("torch.onnx.export", "translation_table"),
+    "distributed": ("DistributedDataParallel", "fully_shard", "distribute_tensor"),
+    "torchvision": ("patch_torchvision", "torchvision_patched"),
+    "operators": ("roiops.visualize",),
+    "migration": ("roiops.roi_align",),
 }
 
 
