@@ -7,7 +7,8 @@
 #   make bench           time every operator beside torchvision's (BENCH_ARGS: see docs/benchmarks.md)
 #   make bench-plot      the chart of the results in RESULTS; bench-peers: other libraries
 #   make lint | format   check | fix the style of C++ and Python
-# TORCH=2.x.y builds and tests against another torch, in an environment of its own.
+# TORCH=2.x.y builds and tests against another torch, in an environment of its own, without CUDA
+# kernels (docs/compatibility.md).
 # TORCH_CUDA_ARCH_LIST="7.5;8.0;12.0+PTX" builds the CUDA kernels for other GPUs.
 PYTHON ?= python3
 TORCH_PINNED := 2.13.0
@@ -17,8 +18,10 @@ PEERS := .venv-cuda
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-# Our own builds fail on warnings; a user's compiler may know other ones.
-export CMAKE_ARGS := -DROIOPS_WERROR=ON $(CMAKE_ARGS)
+# Our own builds fail on warnings; a user's compiler may know other ones. Most torches that pip brings
+# are CUDA builds, beside which the kernels would be compiled for every GPU: cuda-build is for that.
+OTHER_TORCH := $(filter-out $(TORCH_PINNED),$(TORCH))
+export CMAKE_ARGS := -DROIOPS_WERROR=ON $(if $(OTHER_TORCH),-DROIOPS_WITH_CUDA=OFF) $(CMAKE_ARGS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
