@@ -82,13 +82,14 @@ $(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
 	  -r requirements-dev.txt -r requirements-peers.txt
 	touch $@
 
-# From a copy of the tracked files, so that nothing built before can help.
+# From a copy of the tracked files, so that nothing built before can help. Older torches do not bring
+# the setuptools that a build needs.
 FRESH := build/fresh
 test-install:
 	rm -rf $(FRESH) && mkdir -p $(FRESH)/source
 	git ls-files -z | xargs -0 cp --parents -t $(FRESH)/source
 	$(PYTHON) -m venv $(FRESH)/env
-	$(call PIP_INSTALL,$(FRESH)/env) torch==$(TORCH)
+	$(call PIP_INSTALL,$(FRESH)/env) torch==$(TORCH) $(if $(OTHER_TORCH),setuptools==80.9.0)
 	$(call PIP_INSTALL,$(FRESH)/env) --no-build-isolation $(FRESH)/source
 	cd / && $(abspath $(FRESH)/env)/bin/python $(abspath test/smoke.py)
 
