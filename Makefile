@@ -9,7 +9,8 @@
 #   make bench-models    torchvision's detection models, patched and unpatched
 #   make pictures        draw the pictures of docs/ again
 #   make lint | format   check | fix the style of C++ and Python
-# TORCH=2.x.y builds and tests against another torch, in an environment of its own.
+# TORCH=2.x.y builds and tests against another torch, in an environment of its own, without CUDA
+# kernels (docs/compatibility.md).
 # TORCH_CUDA_ARCH_LIST="7.5;8.0;12.0+PTX" builds the CUDA kernels for other GPUs.
 PYTHON ?= python3
 TORCH_PINNED := 2.13.0
@@ -19,8 +20,10 @@ PEERS := .venv-cuda
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-# Our own builds fail on warnings; a user's compiler may know other ones.
-export CMAKE_ARGS := -DROIOPS_WERROR=ON $(CMAKE_ARGS)
+# Our own builds fail on warnings; a user's compiler may know other ones. Most torches that pip brings
+# are CUDA builds, beside which the kernels would be compiled for every GPU: cuda-build is for that.
+OTHER_TORCH := $(filter-out $(TORCH_PINNED),$(TORCH))
+export CMAKE_ARGS := -DROIOPS_WERROR=ON $(if $(OTHER_TORCH),-DROIOPS_WITH_CUDA=OFF) $(CMAKE_ARGS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
@@ -87,13 +90,14 @@ $(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
 	  -r requirements-dev.txt -r requirements-peers.txt
 	touch $@
 
-# From a copy of the tracked files, so that nothing built before can help.
+# From a copy of the tracked files, so that nothing built before can help. Older torches do not bring
+# the setuptools that a build needs.
 FRESH := build/fresh
 test-install:
 	rm -rf $(FRESH) && mkdir -p $(FRESH)/source
 	git ls-files -z | xargs -0 cp --parents -t $(FRESH)/source
 	$(PYTHON) -m venv $(FRESH)/env
-	$(call PIP_INSTALL,$(FRESH)/env) torch==$(TORCH)
+	$(call PIP_INSTALL,$(FRESH)/env) torch==$(TORCH) $(if $(OTHER_TORCH),setuptools==80.9.0)
 	$(call PIP_INSTALL,$(FRESH)/env) --no-build-isolation $(FRESH)/source
 	cd / && $(abspath $(FRESH)/env)/bin/python $(abspath test/smoke.py)
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import torch
 
 _PACKAGE = Path(__file__).resolve().parent
+_INSTALL_AGAIN = (
+    "Install roiops again with `pip install --no-build-isolation --force-reinstall --no-deps .`"
+)
 
 #: For ``find_package(roiops)``: ``cmake -DCMAKE_PREFIX_PATH=<this>``.
 cmake_prefix_path = str(_PACKAGE)
@@ -30,18 +33,21 @@ def _load() -> str | None:
             "`pip install --no-build-isolation --editable .`"
         )
     if not built_for.exists():
-        raise ImportError(
-            f"roiops: {library_path} is missing. Install roiops again with "
-            "`pip install --no-build-isolation --force-reinstall --no-deps .`"
-        )
+        raise ImportError(f"roiops: {library_path} is missing. {_INSTALL_AGAIN}")
     version = built_for.read_text().strip()
+    # Asked first: the loader may well find every symbol in another torch, whose classes differ.
     if _minor(version) != _minor(torch.__version__):
         raise ImportError(
             f"roiops was built for torch {version}, but torch {torch.__version__} is installed, "
-            "and their C++ interfaces differ. Install roiops again with "
-            "`pip install --no-build-isolation --force-reinstall --no-deps .`"
+            f"and their C++ interfaces differ. {_INSTALL_AGAIN}"
         )
-    torch.ops.load_library(library_path)
+    try:
+        torch.ops.load_library(library_path)
+    except OSError as error:  # such as CUDA kernels beside a torch without CUDA
+        raise ImportError(
+            f"roiops: torch {torch.__version__} cannot load {library_path} ({error}). "
+            f"{_INSTALL_AGAIN}"
+        ) from error
     return (folder / "cuda_version.txt").read_text().strip() or None
 
 

@@ -15,6 +15,7 @@ from op_table import Op, each_op
 from tolerance import assert_same_bits
 
 import roiops
+from roiops import _library
 
 OPTIONS = Options((3, 2), 0.5, 2, True, True, "nearest", 0.25, 0.2)
 
@@ -106,3 +107,25 @@ def test_library_and_cmake_package_are_where_the_package_says() -> None:
     assert Path(roiops.library_path).is_file()
     assert list(Path(roiops.cmake_prefix_path).rglob("roiopsConfig.cmake"))
     assert roiops.__version__[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    "built_for, says",
+    [
+        ("1.13.1", f"was built for torch 1.13.1, but torch {torch.__version__} is installed"),
+        (torch.__version__, f"torch {torch.__version__} cannot load "),
+        (None, "is missing"),
+    ],
+    ids=["another_torch", "broken", "missing"],
+)
+def test_a_library_that_does_not_fit_says_what_to_do(built_for, says, tmp_path, monkeypatch):
+    library = tmp_path / "libroiops.so"
+    if built_for:
+        library.write_text("no library")
+        library.with_name("torch_version.txt").write_text(built_for)
+    monkeypatch.setattr(_library, "library_path", str(library))
+    monkeypatch.setattr(_library, "_PACKAGE", tmp_path)  # not the source folder
+    with pytest.raises(ImportError) as error:
+        _library._load()
+    assert says in str(error.value)
+    assert "Install roiops again with `pip install --no-build-isolation" in str(error.value)

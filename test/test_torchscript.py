@@ -15,12 +15,6 @@ from torch import Tensor
 
 import roiops
 
-# The whole of TorchScript is deprecated: DeprecationWarning, from torch 2.15 FutureWarning.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning"),
-]
-
 H, W = 9, 8
 
 
