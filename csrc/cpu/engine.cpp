@@ -166,6 +166,59 @@ T dot(const S* a, const S* b, int64_t count) {
   return total;
 }
 
+// The lanes of a bin in kCount panels.
+template <int32_t kCount, typename T>
+struct BinLanes {
+  static constexpr int32_t kPerPanel = kPanelVectors<T>;
+  Vector<T> at[kCount * kPerPanel];
+
+  BinLanes(const T* data, int64_t stride) {
+#pragma GCC unroll 16
+    for (int32_t v = 0; v < kCount * kPerPanel; ++v) {
+      at[v] = load<T>(data + v / kPerPanel * stride + v % kPerPanel * kWidth<T>);
+    }
+  }
+  // The sum over lanes of the products with a pixel, in a fixed order.
+  ROIOPS_INLINE T dot(const T* pixel, int64_t stride) const {
+    Vector<T> sum = {};
+#pragma GCC unroll 16
+    for (int32_t v = 0; v < kCount * kPerPanel; ++v) {
+      sum += at[v] * load<T>(pixel + v / kPerPanel * stride + v % kPerPanel * kWidth<T>);
+    }
+    return total_of<T>(sum);
+  }
+};
+
+// Calls body.operator()<count>(panel) for as many panels as are multiplied together.
+template <typename Body>
+void for_each_panels(int64_t count, Body&& body) {
+  for_each_group<4>(0, count, body);
+}
+
+template <typename T>
+void add_products(
+    const RoiTaps<T>& roi, const Panels<T>& grad, const Panels<T>& in, int64_t count, T* products) {
+  for (int64_t bin = 0; bin < roi.bins; ++bin) {
+    for_each_panels(count, [&]<int32_t kCount>(int64_t panel) {
+      const BinLanes<kCount, T> lanes(
+          grad.data + panel * grad.stride + bin * kLanes<T>, grad.stride);
+      const T* const map = in.data + panel * in.stride;
+      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
+        const int64_t pixel = roi.taps[t].pixel - in.first_pixel;
+        products[t] += lanes.dot(map + pixel * kLanes<T>, in.stride);
+      }
+    });
+  }
+}
+
+// One item in kCount panels.
+template <int32_t kCount, typename S, typename T = Accumulator<S>>
+void pack_item(const Block<const S>& in, const S* item, int64_t panel, T* panels) {
+  for (int64_t lane = panel * kLanes<T>; lane < (panel + kCount) * kLanes<T>; ++lane) {
+    *panels++ = lane < in.lanes ? static_cast<T>(item[lane * in.lane_stride]) : T(0);
+  }
+}
+
 template <typename S>
 void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
     const Block<const S>& in, Accumulator<S>* products) {
@@ -174,43 +227,26 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     const S* const grad_bin = grad.data + bin * grad.item_stride;
     const S* const map = in.data + bin * in.bin_stride;
-    for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-      products[t] =
-          contiguous ? dot(grad_bin, map + roi.taps[t].pixel * in.item_stride, in.lanes) : T(0);
-    }
-    // Channels outermost otherwise, so that a plane's rows are read while they are in the cache.
-    for (int64_t lane = 0; lane < in.lanes && !contiguous; ++lane) {
-      const T value = static_cast<T>(grad_bin[lane * grad.lane_stride]);
-      const S* const plane = map + lane * in.lane_stride;
+    const auto for_each_tap = [&](auto&& tap) {
       for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-        products[t] += value * static_cast<T>(plane[roi.taps[t].pixel * in.item_stride]);
+        tap(products[t], map + roi.taps[t].pixel * in.item_stride);
       }
+    };
+    if (contiguous) {
+      for_each_tap([&](T& product, const S* pixel) { product = dot(grad_bin, pixel, in.lanes); });
+      continue;
     }
-  }
-}
-
-template <typename T>
-void add_products(
-    const RoiTaps<T>& roi, const Panels<T>& grad, const Panels<T>& in, int64_t count, T* products) {
-  constexpr int32_t kVectors = kPanelVectors<T>;
-  for (int64_t bin = 0; bin < roi.bins; ++bin) {
-    for_each_group<4>(0, count, [&]<int32_t kCount>(int64_t panel) {
-      const T* const bins = grad.data + panel * grad.stride + bin * kLanes<T>;
-      const T* const map = in.data + panel * in.stride;
-      Vector<T> value[kCount * kVectors];
-#pragma GCC unroll 16
-      for (int32_t v = 0; v < kCount * kVectors; ++v) {
-        value[v] = load<T>(bins + v / kVectors * grad.stride + v % kVectors * kWidth<T>);
-      }
-      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
-        const T* const pixel = map + (roi.taps[t].pixel - in.first_pixel) * kLanes<T>;
-        Vector<T> sum = {};
-#pragma GCC unroll 16
-        for (int32_t v = 0; v < kCount * kVectors; ++v) {
-          sum += value[v] * load<T>(pixel + v / kVectors * in.stride + v % kVectors * kWidth<T>);
-        }
-        products[t] += total_of<T>(sum);
-      }
+    // As add_products, so that a product does not depend on how many RoIs share panels.
+    for_each_tap([](T& product, const S*) { product = T(0); });
+    const int64_t panels = (in.lanes + kLanes<T> - 1) / kLanes<T>;
+    for_each_panels(panels, [&]<int32_t kCount>(int64_t panel) {
+      alignas(64) T staged[kCount * kLanes<T>];
+      pack_item<kCount>(grad, grad_bin, panel, staged);
+      const BinLanes<kCount, T> lanes(staged, kLanes<T>);
+      for_each_tap([&](T& product, const S* pixel) {
+        pack_item<kCount>(in, pixel, panel, staged);
+        product += lanes.dot(staged, kLanes<T>);
+      });
     });
   }
 }
