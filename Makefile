@@ -19,6 +19,8 @@ VENV := .venv$(if $(filter-out $(TORCH_PINNED),$(TORCH)),-$(TORCH))
 PEERS := .venv-cuda
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+# A worker per core; the tests of a file share what they have built.
+PYTEST = $(1)/bin/pytest -n auto --dist loadfile
 
 # Our own builds fail on warnings; a user's compiler may know other ones. Most torches that pip brings
 # are CUDA builds, beside which the kernels would be compiled for every GPU: cuda-build is for that.
@@ -36,7 +38,7 @@ demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
 
 test: build
-	$(VENV)/bin/pytest $(PYTEST_ARGS)
+	$(call PYTEST,$(VENV)) $(PYTEST_ARGS)
 
 build: export CMAKE_ARGS += -DROIOPS_BUILD_TESTS=ON
 build: $(VENV)/.ready
@@ -59,14 +61,14 @@ build-peers: $(PEERS)/.ready
 
 cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
 cuda-build: build-peers
-	$(PEERS)/bin/pytest $(PYTEST_ARGS) \
+	$(call PYTEST,$(PEERS)) $(PYTEST_ARGS) \
 	  --ignore test/peers --ignore test/test_peers.py --ignore test/test_consumer.py
 
 # The rest of the suite, in the same environment and with the same build. A library with CUDA
 # kernels must be found by C++ programs without a CUDA toolkit.
 REQUIRED_PEERS := torchvision,tensorflow,openvino,onnx,onnxruntime,onnxscript
 test-peers: build-peers
-	ROIOPS_REQUIRE_PEERS=$(REQUIRED_PEERS) $(PEERS)/bin/pytest $(PYTEST_ARGS) \
+	ROIOPS_REQUIRE_PEERS=$(REQUIRED_PEERS) $(call PYTEST,$(PEERS)) $(PYTEST_ARGS) \
 	  test/test_peers.py test/peers test/test_consumer.py
 
 bench: build-peers

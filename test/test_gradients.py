@@ -104,6 +104,19 @@ def test_box_gradient_equals_reference(op: Op, options, dtype, device, generator
     check_box_gradient(case, list(boxes), 0.4, generator)
 
 
+@one_option
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("channels", [37, 70, 130])
+def test_box_gradient_equals_reference_in_many_channels(
+    op: Op, options, channels, dtype, device, generator
+) -> None:
+    boxes = hard_boxes(H, W)
+    channels = 11 if op.position_sensitive else channels
+    case = make_case(op, options, generator, boxes=boxes, channels=channels, dtype=dtype,
+                     boxes_dtype=torch.float32, device=device)  # fmt: skip
+    check_box_gradient(case, list(boxes), 0.6, generator)
+
+
 @few_options
 @half_and_single
 @pytest.mark.parametrize("size", [(H, W), (1, W), (2, 2)], ids=str)

@@ -212,12 +212,30 @@ def test_thread_count_does_not_change_a_bit(
             assert_same_bits(b, a)
 
 
+@few_options
+@all_types
+def test_box_gradients_do_not_depend_on_layout_nor_on_other_boxes(
+    op, options, dtype, device, generator
+) -> None:
+    """Many channels: several panels that boxes share, if there are enough of them."""
+    case = case_of(op, options, generator, device, channels=70, dtype=dtype)
+    case = case.rows(torch.arange(len(case.boxes)).repeat(3))
+    grad = grad_of(case, generator)
+    together = case.box_gradients(grad)
+    in_channels_last = case.map(channels_last).box_gradients(channels_last(grad))
+    for a, b in zip(in_channels_last, together, strict=True):
+        assert_same_bits(a, b)
+    for row in (slice(k, k + 1) for k in range(0, len(case.boxes) // 3, 4)):
+        for a, b in zip(case.rows(row).box_gradients(grad[row]), together, strict=True):
+            assert_same_bits(a, b[row] if b.dim() > 1 else b)
+
+
 def many_taps(op: Op, side: int, count: int, size: tuple[int, int], generator, dtype) -> Case:
     """Slightly different boxes of about the whole map: adaptive, they have about side^2 taps."""
     ends = [(i / 8, side - 4 + i / 8) for i in range(count)]
     boxes = {str(i): (a, a, b, b) for i, (a, b) in enumerate(ends)}
     options = Options(size, canonical_scale=10**6)
-    channels = 1 if op.position_sensitive else 2
+    channels = 1 if op.position_sensitive else 5
     return make_case(op, options, generator, (side, side), boxes, 1, channels, dtype, torch.float32)
 
 

@@ -28,49 +28,90 @@ void multiply_in_place(const TapChunk<T>& chunk, const std::vector<int64_t>& pla
   });
 }
 
-// The same for all RoIs of an image, from panels that they share.
+// Some channels of the pixels that a run reads: from this one on, as many panels as there are.
+struct PanelGroup {
+  int64_t channel, lanes, panels;
+};
+
+// The channels of a panel of the group.
+template <typename T, typename S>
+Block<const S> panel_block(
+    const View<const S>& view, int64_t outer, const PanelGroup& group, int64_t panel) {
+  const int64_t lane = panel * kLanes<T>;
+  return view.block(outer, group.channel + lane, std::min<int64_t>(kLanes<T>, group.lanes - lane));
+}
+
+// All threads pack, a piece of a panel each.
+template <typename S, typename T>
+void pack_group(const View<const S>& in, const Run& run, const PanelGroup& group, T* panels) {
+  constexpr int64_t kPackedPixels = 4096;
+  const int64_t pixels = run.span.pixels();
+  const int64_t pieces = (pixels + kPackedPixels - 1) / kPackedPixels;
+  parallel_for(group.panels * pieces, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t panel = i / pieces, first = i % pieces * kPackedPixels;
+      Block<const S> map = spanned(panel_block<T>(in, run.image, group, panel), run.span);
+      map.data += first * map.item_stride;
+      engine<S>().pack(map, std::min(kPackedPixels, pixels - first),
+          panels + (panel * pixels + first) * kLanes<T>);
+    }
+  });
+}
+
+// The same for all RoIs of a run, from panels that they share.
 template <typename S, typename T>
 void multiply_panels(const TapChunk<T>& chunk, const Run& run, const View<const S>& grad,
     const View<const S>& in, T* products) {
-  constexpr int64_t kPackedPixels = 4096;  // at a time
-  constexpr int64_t kWidth = kProductPanels * kLanes<T>;
-  const int64_t pixels = run.span.pixels(), stride = pixels * kLanes<T>;
-  const int64_t bin_stride = chunk.bins * kLanes<T>;
-  const Scratch<T> panels(
-      std::min(kProductPanels, (in.channels + kLanes<T> - 1) / kLanes<T>) * stride);
-  for (int64_t channel = 0; channel < in.channels; channel += kWidth) {
-    const int64_t lanes = std::min(kWidth, in.channels - channel);
-    const int64_t count = (lanes + kLanes<T> - 1) / kLanes<T>;
-    const auto lanes_of = [&](int64_t panel) {
-      return std::min<int64_t>(kLanes<T>, lanes - panel * kLanes<T>);
-    };
-    const int64_t pieces = (pixels + kPackedPixels - 1) / kPackedPixels;
-    parallel_for(count * pieces, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t panel = i / pieces, first = i % pieces * kPackedPixels;
-        Block<const S> map = in.block(run.image, channel + panel * kLanes<T>, lanes_of(panel));
-        map.data += (run.span.first + first) * map.item_stride;
-        engine<S>().pack(map, std::min(kPackedPixels, pixels - first),
-            panels.get() + panel * stride + first * kLanes<T>);
-      }
-    });
+  constexpr int64_t kGroupLanes = kProductPanels * kLanes<T>;
+  const int64_t stride = run.span.pixels() * kLanes<T>, bin_stride = chunk.bins * kLanes<T>;
+  const Scratch<T> panels(kProductPanels * stride);
+  for (int64_t channel = 0; channel < in.channels; channel += kGroupLanes) {
+    const int64_t lanes = std::min(kGroupLanes, in.channels - channel);
+    const PanelGroup group = {channel, lanes, (lanes + kLanes<T> - 1) / kLanes<T>};
+    pack_group(in, run, group, panels.get());
     parallel_for(run.end - run.begin, [&](int64_t begin, int64_t end) {
-      const Scratch<T> bins(count * bin_stride);
+      const Scratch<T> bins(kProductPanels * bin_stride);
       for (int64_t at = run.begin + begin; at < run.begin + end; ++at) {
         const RoiTaps<T> roi = chunk.of(at);
-        for (int64_t panel = 0; panel < count; ++panel) {
-          engine<S>().pack(
-              grad.block(chunk.order[at], channel + panel * kLanes<T>, lanes_of(panel)), roi.bins,
+        for (int64_t panel = 0; panel < group.panels; ++panel) {
+          engine<S>().pack(panel_block<T>(grad, chunk.order[at], group, panel), roi.bins,
               bins.get() + panel * bin_stride);
         }
         if (channel == 0) {
           std::fill(products + roi.start[0], products + roi.start[roi.bins], T(0));
         }
         engine<S>().add_products(roi, {bins.get(), bin_stride, 0},
-            {panels.get(), stride, run.span.first}, count, products);
+            {panels.get(), stride, run.span.first}, group.panels, products);
       }
     });
   }
+}
+
+// Pixels of which a thread keeps the panels for its next call.
+template <typename T>
+inline constexpr int64_t kMostPanelPixels =
+    int64_t{kKeptScratch} / (kProductPanels * kLanes<T> * int64_t{sizeof(T)});
+
+// Runs whose panels are bounded, unless a single RoI's are not.
+template <typename T>
+std::vector<Run> bounded_runs(const TapChunk<T>& chunk) {
+  std::vector<Run> result;
+  for (const Run& run : runs_of(chunk)) {
+    Run part = {run.level, run.image, run.begin, run.begin, {}};
+    for (int64_t at = run.begin; at < run.end; ++at) {
+      PixelSpan span = part.span;
+      span.add(chunk.span(at));
+      if (at > part.begin && span.pixels() > kMostPanelPixels<T>) {
+        result.push_back(part);
+        part.begin = at;
+        span = chunk.span(at);
+      }
+      part.span = span;
+      part.end = at + 1;
+    }
+    result.push_back(part);
+  }
+  return result;
 }
 
 // Panels are worth packing for many taps, unless channels are neighbours in memory anyway.
@@ -79,8 +120,9 @@ void multiply(
     const TapChunk<T>& chunk, const View<const S>& grad, const View<const S>& in, T* products) {
   const bool planes = in.bin_stride == 0 && !has_channels_last(in) && in.channels >= kFewLanes<T>;
   std::vector<int64_t> in_place;
-  for (const Run& run : runs_of(chunk)) {
-    if (planes && chunk.tap_count(run.begin, run.end) > run.span.pixels()) {
+  for (const Run& run : bounded_runs(chunk)) {
+    const int64_t pixels = run.span.pixels();
+    if (planes && pixels <= kMostPanelPixels<T> && chunk.tap_count(run.begin, run.end) > pixels) {
       multiply_panels(chunk, run, grad, in, products);
       continue;
     }

@@ -147,39 +147,22 @@ void scatter(
 
 #include "cpu/planes.h"
 
-// The sum over neighbouring lanes, in a fixed order.
-template <typename S, typename T = Accumulator<S>>
-T dot(const S* a, const S* b, int64_t count) {
-  constexpr int32_t kSums = 4;
-  Vector<T> sum[kSums] = {};
-  int64_t i = 0;
-  for (; i + kSums * kWidth<T> <= count; i += kSums * kWidth<T>) {
-#pragma GCC unroll 4
-    for (int32_t j = 0; j < kSums; ++j) {
-      sum[j] += load<T>(a + i + j * kWidth<T>) * load<T>(b + i + j * kWidth<T>);
-    }
-  }
-  T total = total_of<T>((sum[0] + sum[1]) + (sum[2] + sum[3]));
-  for (; i < count; ++i) {
-    total = multiply_add(static_cast<T>(a[i]), static_cast<T>(b[i]), total);
-  }
-  return total;
-}
-
 // The lanes of a bin in kCount panels.
 template <int32_t kCount, typename T>
 struct BinLanes {
   static constexpr int32_t kPerPanel = kPanelVectors<T>;
   Vector<T> at[kCount * kPerPanel];
 
-  BinLanes(const T* data, int64_t stride) {
+  template <typename In>
+  BinLanes(const In* bin, int64_t stride) {
 #pragma GCC unroll 16
     for (int32_t v = 0; v < kCount * kPerPanel; ++v) {
-      at[v] = load<T>(data + v / kPerPanel * stride + v % kPerPanel * kWidth<T>);
+      at[v] = load<T>(bin + v / kPerPanel * stride + v % kPerPanel * kWidth<T>);
     }
   }
   // The sum over lanes of the products with a pixel, in a fixed order.
-  ROIOPS_INLINE T dot(const T* pixel, int64_t stride) const {
+  template <typename In>
+  ROIOPS_INLINE T dot(const In* pixel, int64_t stride) const {
     Vector<T> sum = {};
 #pragma GCC unroll 16
     for (int32_t v = 0; v < kCount * kPerPanel; ++v) {
@@ -189,7 +172,8 @@ struct BinLanes {
   }
 };
 
-// Calls body.operator()<count>(panel) for as many panels as are multiplied together.
+// Calls body.operator()<count>(panel) for as many panels as are multiplied together: everywhere the
+// same ones, so that a product does not depend on where its features lie.
 template <typename Body>
 void for_each_panels(int64_t count, Body&& body) {
   for_each_group<4>(0, count, body);
@@ -223,7 +207,8 @@ template <typename S>
 void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
     const Block<const S>& in, Accumulator<S>* products) {
   using T = Accumulator<S>;
-  const bool contiguous = in.lane_stride == 1 && grad.lane_stride == 1;
+  const bool neighbours = in.lane_stride == 1 && grad.lane_stride == 1;
+  const int64_t panels = (in.lanes + kLanes<T> - 1) / kLanes<T>;
   for (int64_t bin = 0; bin < roi.bins; ++bin) {
     const S* const grad_bin = grad.data + bin * grad.item_stride;
     const S* const map = in.data + bin * in.bin_stride;
@@ -232,14 +217,15 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
         tap(products[t], map + roi.taps[t].pixel * in.item_stride);
       }
     };
-    if (contiguous) {
-      for_each_tap([&](T& product, const S* pixel) { product = dot(grad_bin, pixel, in.lanes); });
-      continue;
-    }
-    // As add_products, so that a product does not depend on how many RoIs share panels.
     for_each_tap([](T& product, const S*) { product = T(0); });
-    const int64_t panels = (in.lanes + kLanes<T> - 1) / kLanes<T>;
     for_each_panels(panels, [&]<int32_t kCount>(int64_t panel) {
+      const int64_t lane = panel * kLanes<T>;
+      if (neighbours && lane + kCount * kLanes<T> <= in.lanes) {
+        const BinLanes<kCount, T> lanes(grad_bin + lane, kLanes<T>);
+        for_each_tap(
+            [&](T& product, const S* pixel) { product += lanes.dot(pixel + lane, kLanes<T>); });
+        return;
+      }
       alignas(64) T staged[kCount * kLanes<T>];
       pack_item<kCount>(grad, grad_bin, panel, staged);
       const BinLanes<kCount, T> lanes(staged, kLanes<T>);

@@ -28,7 +28,7 @@ struct TapChunk {
     return spans[at - begin];
   }
   int64_t tap_count(int64_t first, int64_t last) const {
-    return of(last - 1).start[bins] - of(first).start[0];
+    return first < last ? of(last - 1).start[bins] - of(first).start[0] : 0;
   }
 };
 
