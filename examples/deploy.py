@@ -161,14 +161,18 @@ def build_consumer(
     return build
 
 
+def comparisons_of(printed: str) -> list[Comparison]:
+    lines = [line.split("\t") for line in printed.splitlines()]
+    return [Comparison("C++", p, quantity, float(d)) for p, quantity, d in lines]
+
+
 def run_consumer(programs: Path, folder: Path) -> list[Comparison]:
     """Run the C++ program on the saved files; what it compared, also where it found differences."""
     command = [programs / "consumer", folder]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr)
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
-    comparisons = [Comparison("C++", p, quantity, float(d)) for p, quantity, d in lines]
+    comparisons = comparisons_of(done.stdout)
     if (done.returncode == 0) != all(c.agrees for c in comparisons):
         raise RuntimeError(f"exit status {done.returncode} does not match\n{done.stdout}")
     return comparisons

@@ -24,7 +24,10 @@ def size_of(op: str, name: str, size: Any) -> tuple[int, int]:
     whole = (int, torch.SymInt)
     if isinstance(size, whole):
         return cast(int, size), cast(int, size)
-    pair = _pair(size)
+    try:
+        pair = _pair(size)
+    except TypeError:  # a tensor or an array without dimensions
+        pair = ()
     if len(pair) != 2 or not all(isinstance(s, whole) or hasattr(s, "__index__") for s in pair):
         raise TypeError(
             f"{op}: `{name}` must be an integer or two integers (height, width), but got {size!r}."

@@ -39,11 +39,12 @@ def require(condition: bool, sentence: str) -> None:
         raise RuntimeError(f"roiops.onnx: {sentence}")
 
 
-def require_size(name: str, *sizes: Any) -> None:
+def require_size(name: str, *sizes: Any, argument: str = "output_size") -> None:
+    shown = ", ".join(str(s) if isinstance(s, int) else "symbolic" for s in sizes)
     require(
         all(isinstance(size, int) for size in sizes),
-        f"{name}: the output size must be a number when exporting, because it is an attribute of "
-        "ONNX's operators, but got a symbolic one. Do not mark it as dynamic.",
+        f"{name}: `{argument}` must be known when exporting, because ONNX has it as an attribute, "
+        f"but got ({shown}). Do not mark it as dynamic.",
     )
 
 

@@ -143,11 +143,11 @@ def deform_roi_pool(
     sampling_ratio: int = 0,
     gamma: float = 0.1,
 ) -> Value:
+    require_size("deform_roi_pool", pooled_height, pooled_width)
     if offset is None:
         return roi_align(
             input, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, True
         )
-    require_size("deform_roi_pool", pooled_height, pooled_width)
     bins, size = pooled_height * pooled_width, (pooled_height, pooled_width)
     features = Features.of(input)
     moves = op.Transpose(reshape(offset, size_of(offset, 0), 2, bins), perm=[0, 2, 1])

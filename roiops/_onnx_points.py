@@ -147,7 +147,7 @@ def crop_and_resize(
     extrapolation_value: float = 0.0,
 ) -> Value:
     """A point for each pixel of the crop."""
-    require_size("crop_and_resize", crop_height, crop_width)
+    require_size("crop_and_resize", crop_height, crop_width, argument="crop_size")
     features, size, bins = Features.of(image), (crop_height, crop_width), crop_height * crop_width
     boxes = cast(boxes, boxes.dtype, features.dtype)
     zero, one = features.constant(0.0), features.constant(1.0)

@@ -30,8 +30,8 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """
     if find_spec("onnxscript") is None:
         raise ImportError(
-            "roiops.onnx: onnxscript is missing. Install what torch.onnx.export(dynamo=True) needs "
-            "with `pip install onnx onnxscript`."
+            "roiops.onnx: `translation_table` needs onnxscript: install it with "
+            "`pip install onnx onnxscript`."
         )
     from roiops import _onnx_ops, _onnx_points
 

@@ -207,7 +207,7 @@ def prroi_pool(
 ) -> Tensor:
     """Precise RoI pooling: the mean of the bilinear surface over each bin, integrated exactly.
 
-    From IoU-Net (Jiang et al., arXiv:1807.11590, section 3.4). No sampling and no quantisation:
+    From IoU-Net (Jiang et al., arXiv:1807.11590, section 3.3). No sampling and no quantisation:
     the result is differentiable in the boxes everywhere.
 
     Args:

@@ -47,14 +47,12 @@ def weights(
     with torch.inference_mode(False), torch.enable_grad():
         call = channel_of(Call.of(op, args, kwargs), channel)
         maps = [m.clone().requires_grad_() for m in call.maps]
-        values = call.with_maps(maps)()[:, 0]
-        count, height, width = values.shape
-        bins = torch.eye(height * width, dtype=values.dtype, device=values.device)
+        call, count, (height, width) = call.with_maps(maps), len(call.boxes), call.size
+        bins = torch.eye(height * width, dtype=maps[0].dtype, device=maps[0].device)
         every = [m.new_zeros((count, height * width, *m.shape[2:])) for m in maps]
-        for k in range(count):  # one box at a time bounds the memory
-            gradients = torch.autograd.grad(
-                values[k].flatten(), maps, bins, retain_graph=True, is_grads_batched=True
-            )
+        for k in range(count):  # a call for each box: backward then costs and holds one alone
+            values = call.row(k)()[0, 0]
+            gradients = torch.autograd.grad(values.flatten(), maps, bins, is_grads_batched=True)
             for result, gradient in zip(every, gradients, strict=True):
                 result[k] = gradient.sum((1, 2))  # the bin reads one image and one channel
     results = [e.unflatten(1, (height, width)) for e in every]
@@ -119,6 +117,7 @@ def draw(
     call = Call.of(op, args, kwargs)
     count, (height, width) = len(call.boxes), call.size
     check_index("box", box, count)
+    check_bin(bin)
     check_index("bin", bin[0], height)
     check_index("bin", bin[1], width)
     one = channel_of(call, channel).row(box)
@@ -217,6 +216,15 @@ def channel_of(call: Call, channel: int) -> Call:
     return call.channel(channel)
 
 
+def check_bin(bin: Any) -> None:
+    if (
+        not isinstance(bin, (list, tuple))
+        or len(bin) != 2
+        or not all(hasattr(i, "__index__") for i in bin)
+    ):
+        raise TypeError(f"visualize: `bin` must be two integers (row, column), but got {bin!r}.")
+
+
 def check_index(name: str, index: int, count: int) -> None:
     if not 0 <= index < count:
         raise IndexError(f"visualize: `{name}` must be in [0, {count}), but got {index}.")
@@ -227,7 +235,9 @@ def matplotlib_parts() -> tuple[Any, Callable[[], "Axes"]]:
     try:
         from matplotlib.collections import PolyCollection
     except ImportError as error:
-        raise ImportError("draw: needs matplotlib: pip install matplotlib") from error
+        raise ImportError(
+            "visualize: `draw` needs matplotlib: install it with `pip install matplotlib`."
+        ) from error
 
     def new_axes() -> "Axes":
         from matplotlib import pyplot

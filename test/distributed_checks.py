@@ -169,9 +169,9 @@ def check_mixed(group: Group) -> None:
         raise AssertionError("no error")
 
 
-def check_compiled(group: Group) -> None:
+def check_compiled(dim: str, group: Group) -> None:
     case, grad = problem((ROI_ALIGN, ROI_ALIGN.few_options[0]))
-    way = Way(group.mesh, "channels")
+    way = Way(group.mesh, dim)
     single, sharded = case.leaves(), way.case(case.leaves())
     options = case.op.python_args(case.options)
 
@@ -204,7 +204,8 @@ def checks(world: int) -> dict[str, Check]:
         "channels_last": check_channels_last,
     }
     if world == 2:
-        result["compiled"] = check_compiled
+        for dim in ("channels", "rois"):
+            result[f"compiled-{dim}"] = partial(check_compiled, dim)
 
     def add(
         what: str, rows: list[Row], check: Callable[..., None], *args: Any, **more: Any

@@ -50,8 +50,11 @@ def pages(beside_peers: bool) -> pytest.MarkDecorator:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """In a process and an empty folder of its own: in the root Python would import the sources."""
-    file = folder / f"{page.stem}.py"
+    """In a process and an empty folder of its own: in the root Python would import the sources.
+
+    Nor may the file have a module's name: `import torchvision` in torchvision.py imports itself.
+    """
+    file = folder / f"page_{page.stem}.py"
     file.write_text(program(page))
     command = [sys.executable, str(file)]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)

@@ -103,6 +103,19 @@ def test_cpp_program_names_a_missing_file(programs: Path, tmp_path: Path) -> Non
         deploy.run_consumer(programs, tmp_path)
 
 
+def test_the_lines_without_cmake(saved_models: Path, tmp_path: Path) -> None:
+    """As they stand on the page, where its paths hold; `make demo` writes to build/demo."""
+    page = (ROOT / "docs" / "cpp.md").read_text()
+    (lines,) = re.findall(r"## Without CMake\n\n```sh\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "demo").symlink_to(saved_models)
+    script = f'python() {{ "{sys.executable}" "$@"; }}\ncd "{tmp_path}"\n{lines}'
+    comparisons = deploy.comparisons_of(deploy.run_command("bash", "-ec", script))
+    assert len(comparisons) == 8
+    assert [c for c in comparisons if not c.agrees] == []
+
+
 def pooled(image: torch.Tensor, weight: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
     return roiops.roi_align(torch.conv2d(image, weight).tanh(), rois, 3, 0.5, 2, aligned=True)
 
@@ -162,7 +175,7 @@ def test_cpp_program_runs_the_checked_in_torchscript(cpp_tests: Path) -> None:
 
 def test_cpp_of_the_pages_compiles(tmp_path: Path) -> None:
     code = "#include <ATen/ATen.h>\nextern at::Tensor features, boxes;\n"
-    for page in ("README.md", "docs/cpp.md"):
+    for page in ("README.md", "docs/cpp.md", "docs/torchvision.md"):
         blocks = re.findall(r"```cpp\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
         assert blocks, page
         code += "\n".join(blocks)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from build_tree import ROOT
-from page_runner import PAGES, PEERS, imports, needs_peers, pages, program, run_page
+from page_runner import PAGES, imports, pages, program, run_page
 
 # What a page must show: names that its program has to use.
 TOPICS = {
@@ -38,8 +38,9 @@ def test_there_is_a_page_for(topic: str) -> None:
 def test_only_pages_beside_peers_import_them() -> None:
     """The two lists of pages are one condition and its negation: no page runs in neither."""
     assert {p.name for p in PAGES} >= {"README.md", *(f"{t}.md" for t in TOPICS)}
-    for page in PAGES:
-        assert needs_peers(page) == bool(imports(program(page)) & PEERS)
+    here, beside_peers = (set(pages(beside_peers=b).args[1]) for b in (False, True))
+    assert not here & beside_peers
+    assert here | beside_peers == {page for page in PAGES if "```python" in page.read_text()}
     assert imports("import a.b, torchvision.ops\ndef f():\n    from onnx import c") == {
         "a", "torchvision", "onnx",
     }  # fmt: skip

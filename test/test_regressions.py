@@ -194,6 +194,7 @@ def test_the_second_derivative_by_offsets_names_them():
         ({"boxes": [[1, 2, 3, 4]]}, "`boxes` must be a Tensor.*but got a list of list"),
         ({"input": [1.0]}, "`input` must be a Tensor, but got list"),
         ({"output_size": 7.0}, r"`output_size` must be an integer or two integers.*but got 7\.0"),
+        ({"output_size": torch.tensor(3)}, r"`output_size` must be an .*but got tensor\(3\)\.$"),
         ({"output_size": (7,)}, r"`output_size` must be an integer or two .*but got \(7,\)"),
         ({"output_size": (7, 7, 7)}, r".*but got \(7, 7, 7\)"),
     ],

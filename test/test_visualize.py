@@ -21,6 +21,7 @@ from op_table import (
 )
 from tolerance import assert_close
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import roiops
 from roiops import visualize
@@ -73,6 +74,27 @@ def test_weights_reproduce_the_result(op: Op, options: Options, generator) -> No
         read = sum(w.sum((-2, -1)) for w in weights)
         assert torch.equal(constant == 0, (read > 0) | (options.extrapolation_value == 0))
     assert_close(results(case, weights) + constant, case()[:, CHANNEL], 8.0)
+
+
+class BackwardRows(TorchDispatchMode):
+    """Counts the boxes that backward goes through."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.roiops._mean_backward.default:
+            self.count += len(args[1])
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_of_twice_the_boxes_cost_twice_as_much() -> None:
+    def rows(boxes: int) -> int:
+        with BackwardRows() as backward:
+            rois = torch.tensor([[0, *BOX]]).repeat(boxes, 1)
+            visualize.weights(roiops.roi_align, torch.rand(1, 1, H, W), rois, 2)
+        return backward.count
+
+    assert 0 < rows(6) == 2 * rows(3)
 
 
 @few_options

@@ -133,6 +133,14 @@ def test_an_index_that_is_not_there(name, wrong, count, axes) -> None:
     assert str(error.value) == f"visualize: `{name}` must be in [0, {count}), but got {index}."
 
 
+@pytest.mark.parametrize("wrong", [1, (1,), (0, 0, 0), (0, 1.5), "ab"], ids=str)
+def test_a_bin_that_is_not_two_integers(wrong, axes) -> None:
+    with pytest.raises(TypeError) as error:
+        visualize.draw(roiops.roi_align, MAP, ROIS, (2, 3), ax=axes, bin=wrong)
+    rule = "must be two integers (row, column)"
+    assert str(error.value) == f"visualize: `bin` {rule}, but got {wrong!r}."
+
+
 FUNCTIONS = [visualize.weights, visualize.bins, visualize.samples, visualize.draw]
 each_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 
@@ -169,7 +177,9 @@ def test_matplotlib_is_imported_by_draw_alone_and_missed_by_name() -> None:
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == "draw: needs matplotlib: pip install matplotlib"
+    assert result.stdout.strip() == (
+        "visualize: `draw` needs matplotlib: install it with `pip install matplotlib`."
+    )
 
 
 def test_the_picture_of_the_operators_shows_each(tmp_path, monkeypatch) -> None:

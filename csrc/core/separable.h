@@ -106,7 +106,7 @@ struct CropGeometry {
   }
 };
 
-// Precise RoI pooling (arXiv:1807.11590, section 3.4).
+// Precise RoI pooling (arXiv:1807.11590, section 3.3).
 template <typename T>
 struct IntegralGeometry {
   using Scalar = T;

@@ -97,8 +97,9 @@ ROIOPS_API at::Tensor multiscale_roi_align(at::TensorList features, const at::Te
 
 // From now on torchvision's roi_align, roi_pool and ps_roi_align, forward and backward, run on the
 // kernels of this library, on the CPU and, if they were built, on CUDA: docs/torchvision.md. Its
-// library must be loaded first. Twice is once. Throws, and changes nothing, if torchvision's
-// operators are missing or have other arguments. Not while another thread runs these operators.
+// library must be loaded first. A second call does nothing. Throws, and changes nothing, if
+// torchvision's operators are missing or have other arguments. Do not call it while another thread
+// runs these operators.
 ROIOPS_API void patch_torchvision();
 
 // torchvision's own kernels again.

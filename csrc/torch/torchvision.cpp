@@ -3,8 +3,8 @@
 // NOTE [torchvision]
 // torchvision keeps its schemas, Autograd, Autocast and Meta; only kernels of CPU and CUDA are
 // replaced, forward and backward, each of which must therefore keep what the others rely on:
-//   * equal dtypes of features and boxes, contiguous results (Meta foretells them to compiled
-//   code);
+//   * equal dtypes of features and boxes, and contiguous results, which compiled code knows from
+//     Meta before it runs;
 //   * what forward saves for backward: argmax is the same number in both libraries, and
 //     channel_mapping, which our backward does not need, is written out. So a graph that was made
 //     before patching can be walked after it, and the other way round.

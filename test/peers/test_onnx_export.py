@@ -133,6 +133,17 @@ def test_roi_align_is_roi_align(generator) -> None:
     assert nodes.count("RoiAlign") == 1
 
 
+@pytest.mark.parametrize("opset", [19, 20, 21])
+@pytest.mark.parametrize(
+    "name, node", [("roi_align", "RoiAlign"), ("roi_pool", "MaxRoiPool")], ids=("align", "max")
+)
+def test_other_opsets(name, node, opset, generator) -> None:
+    op, options = only(name)
+    exported = export_case(small_case(op, options, generator), opset_version=opset)
+    assert exported.program.model.opset_imports[""] == opset and node in exported.nodes
+    assert_same_values(exported, hard_case(op, options, generator))
+
+
 def test_image_numbers_are_truncated(generator) -> None:
     exported = export_case(small_case(ROI_ALIGN, Options((2, 2), 1.0, 2), generator))
     case = hard_case(ROI_ALIGN, Options((2, 2), 1.0, 2), generator, boxes=inside_boxes(11, 13))

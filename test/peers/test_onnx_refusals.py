@@ -10,7 +10,7 @@ import pytest
 import torch
 from boxes import inside_boxes
 from cases import Options, make_case
-from op_table import PS_ROI_ALIGN, ROI_ALIGN, ROI_ALIGN_MAX, ROI_ALIGN_ROTATED, ROI_POOL
+from op_table import ROI_ALIGN_MAX, ROI_ALIGN_ROTATED
 from torch import Tensor
 
 import roiops
@@ -67,16 +67,29 @@ def test_float64_maxima_of_pixels() -> None:
     assert "roiops.onnx: roi_pool: `input` must not be float64 to be exported" in text
 
 
-@pytest.mark.parametrize("op", [ROI_ALIGN, PS_ROI_ALIGN, ROI_POOL], ids=str)
-def test_symbolic_output_size(op) -> None:
+SIZED = {
+    "roi_align": lambda x, rois, size: roiops.roi_align(x, rois, size),
+    "ps_roi_align": lambda x, rois, size: roiops.ps_roi_align(x, rois, size),
+    "roi_pool": lambda x, rois, size: roiops.roi_pool(x, rois, size),
+    "deform_roi_pool": lambda x, rois, size: roiops.deform_roi_pool(x, rois, None, size),
+    "crop_and_resize": lambda x, rois, size: roiops.crop_and_resize(
+        x, rois[:, 1:], rois[:, 0].long(), size
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_symbolic_output_size(name) -> None:
     x = torch.randn(1, 4, 2, 2)
     text = refusal(
-        lambda x, rois: op.function(x, rois, (x.shape[2], 2)),
+        lambda x, rois: SIZED[name](x, rois, (x.shape[2], 2)),
         x,
         ROIS,
         dynamic_shapes=(({2: DYNAMIC}, None),),
     )
-    assert f"roiops.onnx: {op.name}: the output size must be a number when exporting" in text
+    argument = "crop_size" if name == "crop_and_resize" else "output_size"
+    rule = "must be known when exporting, because ONNX has it as an attribute"
+    assert f"roiops.onnx: {name}: `{argument}` {rule}, but got (symbolic, 2)." in text
 
 
 def test_gradients() -> None:
@@ -100,7 +113,10 @@ def test_every_operator_has_a_translation() -> None:
 
 def test_without_onnxscript(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ImportError, match="pip install onnx onnxscript"):
+    with pytest.raises(
+        ImportError,
+        match="roiops.onnx: `translation_table` needs onnxscript: .*`pip install onnx onnxscript`",
+    ):
         roiops.onnx.translation_table()
 
 

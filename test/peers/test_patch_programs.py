@@ -169,8 +169,15 @@ def test_a_model_with_compiled_heads_detects_the_same(generator) -> None:
     theirs = model(images)
     with roiops.torchvision_patched():
         ours = model(images)
-    model.roi_heads.compile(backend="aot_eager")
+    compiled: list[str] = []
+
+    def recording_backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        compiled.extend(str(node.target) for node in graph.graph.nodes)
+        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+
+    model.roi_heads.compile(backend=recording_backend)
     assert_same_detections(model(images), theirs)
+    assert "torchvision.roi_align" in {target.removesuffix(".default") for target in compiled}
     with roiops.torchvision_patched():
         detections = model(images)
     assert_same_detections(detections, theirs)
