@@ -56,6 +56,16 @@ def check_maps(op: str, name: str, maps: Any) -> None:
         raise RuntimeError(f"{op}: `{name}` must have a map, but got none.")
 
 
+def check_scales(op: str, scales: Any) -> None:
+    numbers = isinstance(scales, (list, tuple)) and all(
+        isinstance(scale, (float, int, torch.SymFloat)) for scale in scales
+    )
+    if not numbers:
+        raise TypeError(
+            f"{op}: `spatial_scales` must be a list of numbers, one for each map, but got {scales!r}."
+        )
+
+
 def check_box_list(op: str, boxes: Any) -> None:
     if not isinstance(boxes, (list, tuple)) or not all(isinstance(b, Tensor) for b in boxes):
         rule = "must be a Tensor[K, 5] or a list of Tensor[L, 4]"

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.jit.annotations import BroadcastingList2
 
 from roiops import more_ops, ops
+from roiops._boxes import check_scales
 
 
 def _repr(module: nn.Module, *names: str) -> str:
@@ -217,6 +218,7 @@ class MultiScaleRoIAlign(nn.Module):
     ) -> None:
         super().__init__()
         self.output_size = output_size
+        check_scales("MultiScaleRoIAlign", spatial_scales)  # torchvision's takes other arguments
         self.spatial_scales = list(spatial_scales)
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned

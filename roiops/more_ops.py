@@ -5,7 +5,15 @@ from torch import Tensor
 from torch.jit.annotations import BroadcastingList2
 from torch.overrides import has_torch_function, has_torch_function_variadic
 
-from roiops._boxes import as_one_call, check_maps, check_tensors, flat, to_rois, to_size
+from roiops._boxes import (
+    as_one_call,
+    check_maps,
+    check_scales,
+    check_tensors,
+    flat,
+    to_rois,
+    to_size,
+)
 
 
 def crop_and_resize(
@@ -217,6 +225,7 @@ def multiscale_roi_align(
                 canonical_level,
             )
         check_maps("multiscale_roi_align", "features", features)
+        check_scales("multiscale_roi_align", spatial_scales)
     height, width = to_size("multiscale_roi_align", "output_size", output_size)
     rois = to_rois("multiscale_roi_align", features[0], boxes)
     output: Tensor = torch.ops.roiops.multiscale_roi_align(

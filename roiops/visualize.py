@@ -142,7 +142,17 @@ def draw(
     y, x = points[at].unbind(-1)
     ax.scatter(x.tolist(), y.tolist(), s=26, color=MARK_COLOR, edgecolor="white", linewidth=0.6,
                zorder=5, gid="samples of bin")  # fmt: skip
+    columns, rows = (shown(corners[..., i], features.shape[1 - i]) for i in (0, 1))
+    ax.set(xlim=columns, ylim=rows[::-1])
     return ax
+
+
+def shown(corners: Tensor, size: int) -> tuple[float, float]:
+    """Along an axis: the box with some pixels around it, as far as there are any."""
+    around = 3.0
+    known = corners[~corners.isnan()].tolist() or [-0.5, size - 0.5]
+    low, high = min(known), max(known)
+    return min(max(low - around, -0.5), low), max(min(high + around, size - 0.5), high)
 
 
 def draw_weights(ax: "Axes", one: Call, bin: tuple[int, int], level: int) -> None:

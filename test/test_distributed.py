@@ -47,8 +47,8 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_rules_come_with_an_import_of_their_own() -> None:
-    subprocess.run([sys.executable, "-c", WITHOUT_RULES], check=True)
+def test_rules_come_with_an_import_of_their_own(tmp_path) -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_RULES], cwd=tmp_path, check=True)
 
 
 def test_a_torch_without_distributed_is_named(monkeypatch) -> None:

@@ -129,3 +129,14 @@ def test_a_library_that_does_not_fit_says_what_to_do(built_for, says, tmp_path, 
         _library._load()
     assert says in str(error.value)
     assert "Install roiops again with `pip install --no-build-isolation" in str(error.value)
+
+
+def test_scales_are_a_list_of_numbers() -> None:
+    """torchvision's module takes the names of its maps first."""
+    maps, boxes = [torch.zeros(1, 1, 4, 4)], torch.zeros(0, 5)
+    for scales in (0.25, None, ["0"]):
+        rule = r": `spatial_scales` must be a list of numbers, one for each map, but got "
+        with pytest.raises(TypeError, match="^MultiScaleRoIAlign" + rule):
+            roiops.MultiScaleRoIAlign(7, scales)
+        with pytest.raises(TypeError, match="^multiscale_roi_align" + rule):
+            roiops.multiscale_roi_align(maps, boxes, 7, scales)

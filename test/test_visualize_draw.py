@@ -161,7 +161,7 @@ def test_wrong_arguments_are_the_operators_errors(function) -> None:
         function(ROI_ALIGN.function, MAP, ROIS)
 
 
-def test_matplotlib_is_imported_by_draw_alone_and_missed_by_name() -> None:
+def test_matplotlib_is_imported_by_draw_alone_and_missed_by_name(tmp_path) -> None:
     """In a process of its own, where it cannot be imported."""
     script = """if True:
         import sys
@@ -175,7 +175,7 @@ def test_matplotlib_is_imported_by_draw_alone_and_missed_by_name() -> None:
             print(error)
     """
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == (
         "visualize: `draw` needs matplotlib: install it with `pip install matplotlib`."
@@ -191,3 +191,12 @@ def test_the_picture_of_the_operators_shows_each(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["operators_picture.py", "--output", str(picture)])
     script.main()
     assert 50_000 < picture.stat().st_size < 300_000
+
+
+def test_the_axes_show_the_box_and_its_surroundings() -> None:
+    pytest.importorskip("matplotlib", reason="draws")
+    box = torch.tensor([[0, 40.0, 20, 60, 50], [0, -9.0, 0, 4, 9]])
+    call = (roiops.roi_align, torch.zeros(1, 1, 90, 120), box, 2, 1.0, 2, True)
+    inside, outside = (visualize.draw(*call, box=number) for number in (0, 1))
+    assert inside.get_xlim() == (36.5, 62.5) and inside.get_ylim() == (52.5, 16.5)
+    assert outside.get_xlim() == (-9.5, 6.5) and outside.get_ylim() == (11.5, -0.5)
