@@ -54,7 +54,7 @@ def draw(results: dict[str, Any], rows: Sequence[Row], path: Path) -> None:
         draw_panel(axes, [row for row in rows if row["layout"] == layout], names)
         axes.set_title(title, fontsize=10)
     panels[0].set_ylabel("torchvision's time / roiops' time")
-    panels[0].legend(frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False)
     threads = f", {rows[0]['threads']} threads" if rows[0]["threads"] else ""
     figure.suptitle(
         f"{results['device_name']}{threads}, {rows[0]['dtype']}, torch {results['torch']}, "
