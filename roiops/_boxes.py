@@ -58,7 +58,8 @@ def check_maps(op: str, name: str, maps: Any) -> None:
 
 def check_scales(op: str, scales: Any) -> None:
     numbers = isinstance(scales, (list, tuple)) and all(
-        isinstance(scale, (float, int, torch.SymFloat)) for scale in scales
+        isinstance(scale, (float, int, torch.SymFloat)) or hasattr(scale, "__float__")
+        for scale in scales
     )
     if not numbers:
         raise TypeError(

@@ -107,8 +107,9 @@ def draw(
         ax (matplotlib.axes.Axes): where to draw; without one, a new figure of pyplot.
 
     Returns:
-        matplotlib.axes.Axes: with the features in grey, the weights in orange (with per
-        cents, if they are few), the bins in blue, the marked one and its samples in red.
+        matplotlib.axes.Axes: the box and its surroundings, with the features in grey, the weights
+        in orange (with per cents, if they are few), the bins in blue, the marked one and its
+        samples in red.
 
     Raises: IndexError if there is no such ``box``, ``bin`` or ``channel``; ImportError without
         matplotlib; else the errors of ``op``.

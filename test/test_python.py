@@ -7,6 +7,7 @@ import inspect
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from boxes import inside_boxes
@@ -140,3 +141,5 @@ def test_scales_are_a_list_of_numbers() -> None:
             roiops.MultiScaleRoIAlign(7, scales)
         with pytest.raises(TypeError, match="^multiscale_roi_align" + rule):
             roiops.multiscale_roi_align(maps, boxes, 7, scales)
+    for scales in ([0.25], (1,), [np.float32(0.25)]):
+        assert roiops.MultiScaleRoIAlign(7, scales)(maps, boxes).shape == (0, 1, 7, 7)
