@@ -42,9 +42,11 @@ test: build
 
 build: export CMAKE_ARGS += -DROIOPS_BUILD_TESTS=ON
 build: $(VENV)/.ready
+	@echo "Building roiops: some minutes on two cores the first time"
 	$(call BUILD,$(VENV)) --editable .
 
 $(VENV)/.ready: requirements-dev.txt Makefile
+	@echo "Installing torch $(TORCH) into $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	$(call PIP_INSTALL,$(VENV)) torch==$(TORCH) -r requirements-dev.txt
 	touch $@

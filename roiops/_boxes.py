@@ -67,13 +67,19 @@ def check_scales(op: str, scales: Any) -> None:
         )
 
 
-def check_box_list(op: str, boxes: Any) -> None:
+def check_box_list(op: str, input: Tensor, boxes: Any) -> None:
     if not isinstance(boxes, (list, tuple)) or not all(isinstance(b, Tensor) for b in boxes):
         rule = "must be a Tensor[K, 5] or a list of Tensor[L, 4]"
         raise TypeError(f"{op}: `boxes` {rule}, but got {type_of(boxes)}.")
     if len({box.device for box in boxes}) > 1:
         devices = ", ".join(str(box.device) for box in boxes)
         raise RuntimeError(f"{op}: `boxes` must be on one device, but got {devices}.")
+    # Compiled code leaves it to the kernel: asking here would bind the batch's size to the list's.
+    if not torch.compiler.is_compiling() and input.dim() > 0 and len(boxes) > input.size(0):
+        raise RuntimeError(
+            f"{op}: `boxes` must have at most one tensor per image ({input.size(0)}), "
+            f"but got {len(boxes)}."
+        )
 
 
 def to_rois(op: str, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
@@ -83,7 +89,7 @@ def to_rois(op: str, input: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
     if isinstance(boxes, Tensor):
         return boxes
     if not torch.jit.is_scripting():
-        check_box_list(op, boxes)
+        check_box_list(op, input, boxes)
     rois = torch.jit.annotate(list[Tensor], [])
     for image, box in enumerate(boxes):
         if box.dim() != 2 or box.size(1) != 4:

@@ -197,7 +197,8 @@ def multiscale_roi_align(
             or bfloat16, all of one dtype.
         boxes (Tensor[K, 5] or list of N Tensor[L, 4]): as in :func:`roi_align`.
         output_size (int or (int, int)): bins per box, ``(PH, PW)``.
-        spatial_scales (list of float): feature-map pixels per unit of the boxes, for each map.
+        spatial_scales (list of float): feature-map pixels per unit of the boxes, for each map;
+            they must not increase.
         sampling_ratio, aligned: as in :func:`roi_align`.
         canonical_scale (int): the size of a box that belongs to ...
         canonical_level (int): ... this level.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from op_table import Op, some_ops
-from test_errors import good_case, index_message, message_of
+from test_errors import good_case, message_of
 
 
 @some_ops(lambda op: op.lists)
@@ -21,5 +22,11 @@ def test_lists_of_boxes(op: Op) -> None:
         boxes = [torch.zeros(shape) for shape in shapes]
         assert message_of(op.function, first, boxes, *extra, *options) == rule + end
         assert message_of(op.module(*options), first, boxes, *extra) == rule + end
-    message = index_message(op.function, first, [torch.zeros(1, 4)] * 3, *extra, *options)
-    assert message == f"{op.name}: `boxes` must name images in [0, 2), but got 2 in row 2."
+    many = [torch.zeros(1, 4)] * 3
+    rule = f"{op.python_name}: `boxes` must have at most one tensor per image (2), but got 3."
+    assert message_of(op.function, first, many, *extra, *options) == rule
+    assert message_of(op.module(*options), first, many, *extra) == rule
+    scripted = torch.jit.script(op.module(*options))
+    with pytest.raises(RuntimeError) as error:  # TorchScript's, whatever the operator raises
+        scripted(first, many, *extra)
+    assert "`boxes` must name images in [0, 2), but got 2 in row 2." in str(error.value)

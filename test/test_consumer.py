@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -162,6 +163,11 @@ def test_every_function_of_the_header_is_its_operator(cpp_tests: Path) -> None:
 def public_operators() -> set[str]:
     operators = [s.name for s in torch._C._jit_get_all_schemas() if s.name.startswith("roiops::")]
     return {name.removeprefix("roiops::") for name in operators if "::_" not in name}
+
+
+def test_cpp_patches_torchvision(cpp_tests: Path) -> None:
+    pytest.importorskip("torchvision", reason="patches it")
+    assert ctypes.CDLL(cpp_tests / "libpatched.so").roiops_test_patched() == 0b1111
 
 
 def test_cpp_program_runs_the_checked_in_torchscript(cpp_tests: Path) -> None:

@@ -127,6 +127,16 @@ def message_of(function, *args) -> str:
     return first_line(error)
 
 
+@pytest.mark.parametrize("where", ["cpu", "meta"])
+def test_scales_must_not_increase(where: str) -> None:
+    maps = [torch.zeros(1, 1, 4, 4, device=where)] * 3
+    call = torch.ops.roiops.multiscale_roi_align
+    rule = "multiscale_roi_align: `spatial_scales` must not increase (the finest map comes first)"
+    rois = torch.zeros(0, 5, device=where)
+    assert message_of(call, maps, rois, [1, 0.25, 0.5], 7, 7) == f"{rule}, but got 0.5 after 0.25."
+    assert call(maps, rois, [0.5, 0.5, 0.25], 7, 7).shape == (0, 1, 7, 7)
+
+
 def moved(case: Case, where: str) -> Case:
     """Case.to, of a case that may lack maps."""
     return replace(

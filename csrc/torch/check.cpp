@@ -127,6 +127,10 @@ void check_levels(const RoiCall& call, size_t maps) {
       ".");
   for (size_t i = 0; i < levels; ++i) {
     check_scale(call.op, "spatial_scales", options[kLevelOption + 1 + i]);
+    // A box's level is counted from the first map's.
+    TORCH_CHECK(i == 0 || options[kLevelOption + 1 + i] <= options[kLevelOption + i], call.op,
+        ": `spatial_scales` must not increase (the finest map comes first), but got ",
+        options[kLevelOption + 1 + i], " after ", options[kLevelOption + i], ".");
   }
   TORCH_CHECK(
       options[2] > 0, call.op, ": `canonical_scale` must be positive, but got ", options[2], ".");
