@@ -177,7 +177,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seconds", type=float, default=20.0, help="for the repeats of a row (default: 20)")
     add("--shrink", action="store_true", help="tiny images: tries the script, measures nothing")
     add("--name", help="of the result file (default: the device's name)")
-    add("--results", type=Path, default=RESULTS, help="its folder (default: benchmark/results)")
+    add("--results", type=Path, default=RESULTS, help="its folder (default: build/benchmark)")
     options = parser.parse_args(arguments)
     if options.device == "cuda":
         check_cuda(parser)

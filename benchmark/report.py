@@ -20,7 +20,7 @@ from workloads import PASSES
 
 import roiops
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "build" / "benchmark"  # published: benchmark/results
 KEY = ("workload", "dtype", "layout", "pass", "threads")  # names a row of a result file
 
 Row = dict[str, Any]

@@ -137,7 +137,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--memory", action="store_true", help="measure peak memory on the CPU too (slow)")
     add("--shrink", action="store_true", help="tiny maps: tries the harness, measures nothing")
     add("--name", help="of the result file (default: the device's name)")
-    add("--results", type=Path, default=RESULTS, help="its folder (default: benchmark/results)")
+    add("--results", type=Path, default=RESULTS, help="its folder (default: build/benchmark)")
     options = parser.parse_args(arguments)
     if options.device == "cuda":
         if options.threads:
