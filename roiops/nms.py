@@ -9,21 +9,25 @@ from roiops._boxes import as_one_call, check_tensors
 
 def _check_columns(op: str, boxes: Tensor, rotated: bool) -> None:
     """The operators behind also take batches, and both kinds of boxes."""
+    if not torch.jit.is_scripting() and torch.jit.is_tracing():
+        return  # which would warn that it does not see the check
     columns = 5 if rotated else 4
     if boxes.dim() != 2 or boxes.size(1) != columns:
         shape = "[N, 5] (cx, cy, w, h, angle)" if rotated else "[N, 4] (x1, y1, x2, y2)"
-        raise RuntimeError(
-            f"{op}: `boxes` must have shape {shape}, but got {list(boxes.size())}."
-        )
+        raise RuntimeError(f"{op}: `boxes` must have shape {shape}, but got {list(boxes.size())}.")
 
 
-def _size_of(count: Tensor, most: int) -> int:
-    """Waits for the device; in a graph it is a size that only the data know."""
-    size = int(count.item())
-    if not torch.jit.is_scripting():
+def _cut(padded: list[Tensor], count: Tensor) -> list[Tensor]:
+    """The first `count` rows. Waits for the device; in a graph only the data know the size."""
+    if torch.jit.is_scripting():
+        size = int(count)
+    else:
+        if torch.jit.is_tracing():
+            return [tensor[:count] for tensor in padded]  # a number would stay that of the example
+        size = count.item()  # type: ignore[assignment]
         torch._check(size >= 0)
-        torch._check(size <= most)
-    return size
+        torch._check(size <= padded[0].size(0))
+    return [tensor.narrow(0, 0, size) for tensor in padded]
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -57,7 +61,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         check_tensors("nms", boxes=boxes, scores=scores)
     _check_columns("nms", boxes, False)
     numbers, count = torch.ops.roiops.nms_padded(boxes, scores, iou_threshold, boxes.size(0))
-    return numbers.narrow(0, 0, _size_of(count, boxes.size(0)))
+    return _cut([numbers], count)[0]
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -76,16 +80,12 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     Borders, empty input, gradients, determinism and errors are those of :func:`nms`.
     """
     if has_torch_function_variadic(boxes, scores, idxs):
-        return as_one_call(
-            batched_nms, (boxes, scores, idxs), boxes, scores, idxs, iou_threshold
-        )
+        return as_one_call(batched_nms, (boxes, scores, idxs), boxes, scores, idxs, iou_threshold)
     if not torch.jit.is_scripting():
         check_tensors("batched_nms", boxes=boxes, scores=scores, idxs=idxs)
     _check_columns("batched_nms", boxes, False)
-    numbers, count = torch.ops.roiops.nms_padded(
-        boxes, scores, iou_threshold, boxes.size(0), idxs
-    )
-    return numbers.narrow(0, 0, _size_of(count, boxes.size(0)))
+    numbers, count = torch.ops.roiops.nms_padded(boxes, scores, iou_threshold, boxes.size(0), idxs)
+    return _cut([numbers], count)[0]
 
 
 def nms_rotated(
@@ -126,7 +126,7 @@ def nms_rotated(
     numbers, count = torch.ops.roiops.nms_padded(
         boxes, scores, iou_threshold, boxes.size(0), idxs, None, clockwise
     )
-    return numbers.narrow(0, 0, _size_of(count, boxes.size(0)))
+    return _cut([numbers], count)[0]
 
 
 def soft_nms(
@@ -184,8 +184,8 @@ def soft_nms(
     numbers, lowered, count = torch.ops.roiops.soft_nms_padded(
         boxes, scores, boxes.size(0), iou_threshold, sigma, min_score, method, idxs, clockwise
     )
-    size = _size_of(count, boxes.size(0))
-    return numbers.narrow(0, 0, size), lowered.narrow(0, 0, size)
+    cut = _cut([numbers, lowered], count)
+    return cut[0], cut[1]
 
 
 def nms_padded(

@@ -49,14 +49,14 @@ def test_hard_boxes(wide, device) -> None:
 def test_two_types(device, generator) -> None:
     boxes1, boxes2 = random_boxes(4, generator)[0], random_boxes(5, generator)[0]
     got = roiops.box_iou(boxes1.to(device).half(), boxes2.to(device).double())
-    assert torch.equal(got, roiops.box_iou(boxes1.to(device).half().double(), boxes2.to(device).double()))
+    assert torch.equal(
+        got, roiops.box_iou(boxes1.to(device).half().double(), boxes2.to(device).double())
+    )
 
 
 def test_derivatives(device, generator) -> None:
     boxes = [random_boxes(n, generator)[0].double().to(device).requires_grad_() for n in (6, 5)]
-    torch.autograd.gradcheck(
-        roiops.box_iou, boxes, check_forward_ad=True, check_batched_grad=True
-    )
+    torch.autograd.gradcheck(roiops.box_iou, boxes, check_forward_ad=True, check_batched_grad=True)
     torch.autograd.gradgradcheck(roiops.box_iou, boxes)
 
 
@@ -73,9 +73,7 @@ def test_gradients_have_the_types_of_the_boxes_and_no_nan(device) -> None:
 def test_rotated(dtype, clockwise, device, generator) -> None:
     boxes1, boxes2 = (random_rotated(n, generator)[0].to(dtype) for n in (40, 33))
     got = roiops.box_iou_rotated(boxes1.to(device), boxes2.to(device), clockwise).cpu()
-    expected = matrix(
-        lambda a, b: reference_boxes.iou_rotated(a, b, clockwise), boxes1, boxes2
-    )
+    expected = matrix(lambda a, b: reference_boxes.iou_rotated(a, b, clockwise), boxes1, boxes2)
     assert (expected > 0).double().mean() > 0.1
     bound = 1e-12 if dtype == torch.float64 else 2e-6
     assert (got.double() - expected).abs().max() <= bound
@@ -102,7 +100,9 @@ def test_the_reference_counts_samples(generator) -> None:
 
 @pytest.mark.parametrize("turns", range(-8, 9))
 def test_quarter_turns_are_axis_aligned_boxes(turns, device) -> None:
-    boxes = torch.tensor([[3.0, 2, 4, 1], [3, 2, 4, 1], [4, 2.5, 2, 3], [20, 20, 2, 2], [7, 2, 4, 1]])
+    boxes = torch.tensor(
+        [[3.0, 2, 4, 1], [3, 2, 4, 1], [4, 2.5, 2, 3], [20, 20, 2, 2], [7, 2, 4, 1]]
+    )
     angle = torch.full((5, 1), turns * math.pi / 2)
     side = boxes[:, 2:].flip(1) if turns % 2 else boxes[:, 2:]
     straight = torch.cat([boxes[:, :2] - side / 2, boxes[:, :2] + side / 2], 1)
@@ -129,7 +129,9 @@ def test_precision_does_not_depend_on_the_place(far, device, generator) -> None:
 
 def test_boxes_that_touch_share_nothing(device) -> None:
     base = torch.tensor([[0.0, 0, 2, 2, 0]], device=device)
-    corner = torch.tensor([[2.0, 2, 2, 2, 0], [2, 0, 2, 2, 0], [0, -2, 2, 2, math.pi]], device=device)
+    corner = torch.tensor(
+        [[2.0, 2, 2, 2, 0], [2, 0, 2, 2, 0], [0, -2, 2, 2, math.pi]], device=device
+    )
     assert roiops.box_iou_rotated(base, corner).abs().max() < 1e-6
     diamond = torch.tensor([[1 + math.sqrt(2), 0, 2, 2, math.pi / 4]], device=device)
     assert roiops.box_iou_rotated(base, diamond).abs().max() < 1e-6

@@ -87,9 +87,7 @@ def test_a_threshold_is_a_double(threshold, device) -> None:
 def test_classes_of_any_integers(integers, device, generator) -> None:
     boxes, scores = random_boxes(200, generator)
     idxs = torch.randint(0, 2 if integers == torch.bool else 5, (200,), generator=generator)
-    got = roiops.batched_nms(
-        boxes.to(device), scores.to(device), idxs.to(integers).to(device), 0.2
-    )
+    got = roiops.batched_nms(boxes.to(device), scores.to(device), idxs.to(integers).to(device), 0.2)
     assert got.tolist() == reference_boxes.nms(boxes, scores, 0.2, idxs)
 
 
@@ -118,9 +116,7 @@ def test_rotated_boxes(dtype, clockwise, device, generator) -> None:
     boxes, scores = (t.to(dtype) for t in random_rotated(120, generator))
     idxs = torch.randint(0, 2, (120,), generator=generator)
     expected = reference_boxes.nms(boxes, scores, 0.25, idxs, clockwise=clockwise)
-    got = roiops.nms_rotated(
-        boxes.to(device), scores.to(device), 0.25, idxs.to(device), clockwise
-    )
+    got = roiops.nms_rotated(boxes.to(device), scores.to(device), 0.25, idxs.to(device), clockwise)
     assert got.tolist() == expected
     assert expected != reference_boxes.nms(boxes, scores, 0.25, idxs, clockwise=not clockwise)
 

@@ -21,9 +21,7 @@ def check(boxes, scores, device, least=0.05, **options) -> int:
     )
     idxs = options.pop("idxs", None)
     wide = boxes if boxes.dtype == torch.float64 else boxes.float()
-    kept, values = reference_boxes.soft_nms(
-        wide, scores, min_score=least, idxs=idxs, **options
-    )
+    kept, values = reference_boxes.soft_nms(wide, scores, min_score=least, idxs=idxs, **options)
     assert numbers.tolist() == kept and numbers.dtype == torch.int64
     assert lowered.dtype == scores.dtype
     bound = torch.finfo(scores.dtype).eps if scores.dtype in HALF_TYPES else 1e-5
