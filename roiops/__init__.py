@@ -6,7 +6,12 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
-from roiops import _vmap, _vmap_max, _vmap_nms, visualize  # noqa: F401 (the first three register batching rules)
+from roiops import (  # noqa: F401 (the first three register batching rules)
+    _vmap,
+    _vmap_max,
+    _vmap_nms,
+    visualize,
+)
 from roiops._library import cmake_prefix_path, cuda_version, library_path
 from roiops._torchvision import patch_torchvision, torchvision_patched, unpatch_torchvision
 from roiops.modules import (

@@ -10,13 +10,17 @@
 // below: such a box neither suppresses nor is suppressed.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
 #include <c10/macros/Macros.h>
 
-// Always inlined: a copy that is compiled for one instruction set may be called from another's code.
-#define ROIOPS_PAIR template <typename V> C10_HOST_DEVICE C10_ALWAYS_INLINE
+// Always inlined: a copy that is compiled for one instruction set may be called from another's
+// code.
+#define ROIOPS_PAIR     \
+  template <typename V> \
+  C10_HOST_DEVICE C10_ALWAYS_INLINE
 
 namespace roiops {
 
@@ -35,6 +39,13 @@ ROIOPS_PAIR V between(const V& low, const V& value, const V& high) {
 ROIOPS_PAIR V ratio_of(const V& intersection, const V& area_sum) {
   const V whole = area_sum - intersection;
   return whole <= V{} ? V{} : intersection / whole;
+}
+
+// IoUs in T are compared with a double: the largest T that is not above it decides alike.
+template <typename T>
+T threshold_in(double threshold) {
+  const T near = static_cast<T>(threshold);
+  return near > threshold ? std::nextafter(near, T(-1)) : near;
 }
 
 // A threshold so much smaller that rounding cannot carry an IoU from below it above the real one;

@@ -47,10 +47,10 @@ struct RotatedBoxes {
     const V sine = b[kSine] * a[kCosine] - b[kCosine] * a[kSine];
     const V across_x = b[kWidth] * cosine, across_y = -b[kWidth] * sine;
     const V down_x = b[kHeight] * sine, down_y = b[kHeight] * cosine;
-    const V xs[] = {x - across_x - down_x, x + across_x - down_x, x + across_x + down_x,
-        x - across_x + down_x};
-    const V ys[] = {y - across_y - down_y, y + across_y - down_y, y + across_y + down_y,
-        y - across_y + down_y};
+    const V xs[] = {
+        x - across_x - down_x, x + across_x - down_x, x + across_x + down_x, x - across_x + down_x};
+    const V ys[] = {
+        y - across_y - down_y, y + across_y - down_y, y + across_y + down_y, y - across_y + down_y};
     V twice = V{};
     for (int32_t i = 0; i < 4; ++i) {
       const int32_t next = (i + 1) % 4;

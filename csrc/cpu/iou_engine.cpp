@@ -87,8 +87,8 @@ constexpr IouEngine<T> engine_of() {
 
 template <typename T>
 const IouEngines<T>& iou_engines() {
-  static constexpr IouEngines<T> kEngines = {engine_of<CornerBoxes, T>(),
-      engine_of<RotatedBoxes, T>()};
+  static constexpr IouEngines<T> kEngines = {
+      engine_of<CornerBoxes, T>(), engine_of<RotatedBoxes, T>()};
   return kEngines;
 }
 

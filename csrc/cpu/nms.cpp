@@ -14,13 +14,6 @@
 namespace roiops::cpu {
 namespace {
 
-// IoUs in T are compared with a double: the largest T that is not above it decides alike.
-template <typename T>
-T threshold_in(double threshold) {
-  const T near = static_cast<T>(threshold);
-  return near > threshold ? std::nextafter(near, -std::numeric_limits<T>::infinity()) : near;
-}
-
 template <typename T>
 std::vector<int32_t> candidates(const BoxList<T>& boxes) {
   std::vector<uint64_t> keys(boxes.count);
@@ -28,8 +21,8 @@ std::vector<int32_t> candidates(const BoxList<T>& boxes) {
   std::vector<int32_t> order(boxes.count);
   order_by_key(keys.data(), boxes.count, order.data());
   if (boxes.eligible != nullptr) {
-    order.erase(std::remove_if(order.begin(), order.end(),
-                    [&](int32_t box) { return !boxes.eligible[box]; }),
+    order.erase(std::remove_if(
+                    order.begin(), order.end(), [&](int32_t box) { return !boxes.eligible[box]; }),
         order.end());
   }
   return order;
@@ -89,8 +82,8 @@ int64_t grain_of(BoxKind kind, int64_t groups, int64_t lists) {
 }  // namespace
 
 template <typename T>
-int64_t nms(const BoxList<T>& boxes, BoxKind kind, double iou_threshold, int64_t most,
-    int64_t* numbers) {
+int64_t nms(
+    const BoxList<T>& boxes, BoxKind kind, double iou_threshold, int64_t most, int64_t* numbers) {
   const T threshold = threshold_in<T>(iou_threshold);
   const Doubt<T> doubt = doubt_of(threshold);
   const std::vector<int32_t> order = candidates(boxes);
@@ -151,8 +144,8 @@ int64_t soft_nms(const BoxList<T>& boxes, BoxKind kind, const SoftRule& rule, in
     score[i] = static_cast<T>(boxes.scores[i]);
     waiting[i] = boxes.eligible == nullptr || boxes.eligible[i];
   }
-  const SoftDecay<T> decay{rule.gaussian, static_cast<T>(rule.iou_threshold),
-      static_cast<T>(rule.sigma)};
+  const SoftDecay<T> decay{
+      rule.gaussian, static_cast<T>(rule.iou_threshold), static_cast<T>(rule.sigma)};
   const T least = static_cast<T>(rule.min_score);
   for (int64_t kept = 0; kept < most; ++kept) {
     int64_t best = -1;
@@ -206,8 +199,8 @@ void iou_matrix(
   parallel_for(count1, write_rows, grain_of(kind, groups_of<T>(count2), 1));
 }
 
-#define ROIOPS_INSTANTIATE(T)                                                                 \
-  template int64_t nms(const BoxList<T>&, BoxKind, double, int64_t, int64_t*);                \
+#define ROIOPS_INSTANTIATE(T)                                                                    \
+  template int64_t nms(const BoxList<T>&, BoxKind, double, int64_t, int64_t*);                   \
   template int64_t soft_nms(const BoxList<T>&, BoxKind, const SoftRule&, int64_t, int64_t*, T*); \
   template void iou_matrix(const T*, int64_t, const T*, int64_t, BoxKind, T*);
 

@@ -17,10 +17,10 @@ namespace roiops::cpu {
 template <typename T>
 struct BoxList {
   int64_t count;
-  const T* rows;            // [count, columns]
-  const double* scores;     // [count]
-  const bool* eligible;     // [count]: others neither are kept nor suppress; or null
-  const int64_t* classes;   // [count]: only boxes of one class suppress each other; or null
+  const T* rows;           // [count, columns]
+  const double* scores;    // [count]
+  const bool* eligible;    // [count]: others neither are kept nor suppress; or null
+  const int64_t* classes;  // [count]: only boxes of one class suppress each other; or null
 };
 
 struct BoxKind {
@@ -40,8 +40,8 @@ struct SoftRule {
 
 // Writes the numbers of the kept boxes, `most` at most, and returns how many there are.
 template <typename T>
-int64_t nms(const BoxList<T>& boxes, BoxKind kind, double iou_threshold, int64_t most,
-    int64_t* numbers);
+int64_t nms(
+    const BoxList<T>& boxes, BoxKind kind, double iou_threshold, int64_t most, int64_t* numbers);
 
 // The same, with their scores.
 template <typename T>

@@ -98,8 +98,7 @@ ROIOPS_API at::Tensor multiscale_roi_align(at::TensorList features, const at::Te
 // Non-maximum suppression: the numbers of the kept boxes, int64, by decreasing score. A box is kept
 // unless its IoU with one kept before is above iou_threshold (0 to 1). boxes: [N, 4], (x1, y1, x2,
 // y2); scores: [N]. docs/nms.md has the rules. Waits for a CUDA device, unlike nms_padded.
-ROIOPS_API at::Tensor nms(
-    const at::Tensor& boxes, const at::Tensor& scores, double iou_threshold);
+ROIOPS_API at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double iou_threshold);
 
 // nms in which only boxes of one class suppress each other. idxs: [N], the classes, any integers.
 ROIOPS_API at::Tensor batched_nms(const at::Tensor& boxes, const at::Tensor& scores,
@@ -120,7 +119,8 @@ ROIOPS_API std::tuple<at::Tensor, at::Tensor> soft_nms(const at::Tensor& boxes,
 
 // The same with results of fixed size, for each image: boxes are [N, 4], [N, 5], [B, N, 4] or
 // [B, N, 5], and what goes with them has the dimensions before the last. max_output numbers, -1
-// behind the kept ones, and how many are kept. Boxes take part whose score is above score_threshold.
+// behind the kept ones, and how many are kept. Boxes take part whose score is above
+// score_threshold.
 ROIOPS_API std::tuple<at::Tensor, at::Tensor> nms_padded(const at::Tensor& boxes,
     const at::Tensor& scores, double iou_threshold, int64_t max_output,
     const std::optional<at::Tensor>& idxs = std::nullopt,

@@ -75,7 +75,10 @@ namespace {
 // The functions whose results are cut take one image.
 void check_one_image(const char* op, const Tensor& boxes, int64_t least, int64_t most) {
   TORCH_CHECK(boxes.dim() == 2 && boxes.size(1) >= least && boxes.size(1) <= most, op,
-      ": `boxes` must have shape ", most == 4 ? "[N, 4]" : least == 5 ? "[N, 5]" : "[N, 4] or [N, 5]",
+      ": `boxes` must have shape ",
+      most == 4    ? "[N, 4]"
+      : least == 5 ? "[N, 5]"
+                   : "[N, 4] or [N, 5]",
       ", but got ", boxes.sizes(), ".");
 }
 
@@ -103,12 +106,12 @@ Tensor nms_rotated(const Tensor& boxes, const Tensor& scores, double iou_thresho
       nms_padded(boxes, scores, iou_threshold, boxes.size(0), idxs, std::nullopt, clockwise));
 }
 
-std::tuple<Tensor, Tensor> soft_nms(const Tensor& boxes, const Tensor& scores,
-    double iou_threshold, double sigma, double min_score, std::string_view method,
-    const OptionalTensor& idxs, bool clockwise) {
+std::tuple<Tensor, Tensor> soft_nms(const Tensor& boxes, const Tensor& scores, double iou_threshold,
+    double sigma, double min_score, std::string_view method, const OptionalTensor& idxs,
+    bool clockwise) {
   check_one_image("soft_nms", boxes, 4, 5);
-  const auto [numbers, lowered, count] = soft_nms_padded(boxes, scores, boxes.size(0),
-      iou_threshold, sigma, min_score, method, idxs, clockwise);
+  const auto [numbers, lowered, count] = soft_nms_padded(
+      boxes, scores, boxes.size(0), iou_threshold, sigma, min_score, method, idxs, clockwise);
   const auto size = count.item<int64_t>();
   return {numbers.narrow(0, 0, size), lowered.narrow(0, 0, size)};
 }

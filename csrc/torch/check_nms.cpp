@@ -13,10 +13,10 @@ constexpr int64_t kMaxBoxes = std::numeric_limits<int32_t>::max();
 void check_rows(const std::string& op, const char* name, const Tensor& boxes, bool rotated) {
   check_tensor(op, name, boxes);
   const bool has_rows = boxes.dim() == 2 || boxes.dim() == 3;
-  TORCH_SYM_CHECK(
-      has_rows ? boxes.sym_size(-1).sym_eq(rotated ? 5 : 4) : c10::SymBool(false), op, ": `", name,
-      "` must have shape ",
-      rotated ? "[N, 5] (cx, cy, w, h, angle) or [B, N, 5]" : "[N, 4] (x1, y1, x2, y2) or [B, N, 4]",
+  TORCH_SYM_CHECK(has_rows ? boxes.sym_size(-1).sym_eq(rotated ? 5 : 4) : c10::SymBool(false), op,
+      ": `", name, "` must have shape ",
+      rotated ? "[N, 5] (cx, cy, w, h, angle) or [B, N, 5]"
+              : "[N, 4] (x1, y1, x2, y2) or [B, N, 4]",
       ", but got ", boxes.sym_sizes(), ".");
 }
 
@@ -99,9 +99,8 @@ void check_iou(const IouArgs& args) {
   check_rows(op, "boxes2", args.boxes2, args.rotated);
   check_device(op, "boxes2", args.boxes2, "boxes1", args.boxes1);
   TORCH_SYM_CHECK(args.boxes1.dim() != args.boxes2.dim() ? c10::SymBool(false)
-                  : args.boxes1.dim() == 3
-                      ? args.boxes1.sym_size(0).sym_eq(args.boxes2.sym_size(0))
-                      : c10::SymBool(true),
+                  : args.boxes1.dim() == 3 ? args.boxes1.sym_size(0).sym_eq(args.boxes2.sym_size(0))
+                                           : c10::SymBool(true),
       op, ": `boxes2` must have the images of `boxes1`, ", args.boxes1.sym_sizes(), ", but got ",
       args.boxes2.sym_sizes(), ".");
 }

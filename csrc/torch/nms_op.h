@@ -3,10 +3,10 @@
 //
 // NOTE [Padded NMS]
 // The operators have static shapes: `max_output` numbers of boxes, of which the first `count` are
-// meant and the others are kNoBox. No kernel waits for the device, and graphs hold no size that only
-// the data know, until a caller cuts the result to its count: nms and the other functions without
-// "padded" are that cut, in Python (roiops/nms.py) and in C++ (api.cpp). A batch of images is a
-// dimension in front.
+// meant and the others are kNoBox. No kernel waits for the device, and graphs hold no size that
+// only the data know, until a caller cuts the result to its count: nms and the other functions
+// without "padded" are that cut, in Python (roiops/nms.py) and in C++ (api.cpp). A batch of images
+// is a dimension in front.
 #pragma once
 
 #include "torch/mean_op.h"
@@ -78,8 +78,8 @@ struct NmsKernels {
         iou_threshold);
   }
   static std::tuple<Tensor, Tensor, Tensor> soft_nms_padded(const Tensor& boxes,
-      const Tensor& scores, SymInt max_output, double iou_threshold, double sigma,
-      double min_score, std::string_view method, const OptionalTensor& idxs, bool clockwise) {
+      const Tensor& scores, SymInt max_output, double iou_threshold, double sigma, double min_score,
+      std::string_view method, const OptionalTensor& idxs, bool clockwise) {
     return Backend::soft_nms({"soft_nms_padded", boxes, scores, std::move(max_output),
                                  idxs.value_or(Tensor()), std::nullopt, clockwise},
         {iou_threshold, sigma, min_score, is_gaussian(method)});

@@ -38,7 +38,8 @@ template <typename Result>
 void compare(
     const std::string& name, const Result& result, const std::vector<c10::IValue>& arguments) {
   const Values got = to_values(result), expected = by_schema(name, arguments);
-  bool same = got.size() == expected.size() && got[0].requires_grad() == expected[0].requires_grad();
+  bool same =
+      got.size() == expected.size() && got[0].requires_grad() == expected[0].requires_grad();
   for (size_t i = 0; i < got.size() && same; ++i) {
     same = got[i].numel() > 0 && got[i].ne(0).any().item<bool>() && got[i].equal(expected[i]);
   }
@@ -80,8 +81,8 @@ void compare_box_functions() {
   compare_cut("nms", roiops::nms(corners, scores, 0.3), "nms_padded", {corners, scores, 0.3, n});
   compare_cut("batched_nms", roiops::batched_nms(corners, scores, idxs, 0.3), "nms_padded",
       {corners, scores, 0.3, n, idxs});
-  compare_cut(
-      "nms_rotated", roiops::nms_rotated(turned, scores, 0.2), "nms_padded", {turned, scores, 0.2, n});
+  compare_cut("nms_rotated", roiops::nms_rotated(turned, scores, 0.2), "nms_padded",
+      {turned, scores, 0.2, n});
   compare_cut("nms_rotated", roiops::nms_rotated(turned, scores, 0.2, idxs, true), "nms_padded",
       {turned, scores, 0.2, n, idxs, none, true});
   compare_cut("soft_nms", roiops::soft_nms(corners, scores, 0.2, 0.7, 0.3), "soft_nms_padded",
