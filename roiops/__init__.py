@@ -14,6 +14,15 @@ from roiops import (  # noqa: F401 (the first three register batching rules)
 )
 from roiops._library import cmake_prefix_path, cuda_version, library_path
 from roiops._torchvision import patch_torchvision, torchvision_patched, unpatch_torchvision
+from roiops.box_ops import (
+    batched_nms,
+    box_iou,
+    box_iou_rotated,
+    nms,
+    nms_padded,
+    nms_rotated,
+    soft_nms,
+)
 from roiops.modules import (
     CropAndResize,
     DeformRoIPool,
@@ -30,15 +39,6 @@ from roiops.more_ops import (
     deform_roi_pool,
     multiscale_roi_align,
     roi_align_rotated,
-)
-from roiops.nms import (
-    batched_nms,
-    box_iou,
-    box_iou_rotated,
-    nms,
-    nms_padded,
-    nms_rotated,
-    soft_nms,
 )
 from roiops.ops import prroi_pool, ps_roi_align, ps_roi_pool, roi_align, roi_pool
 

@@ -72,6 +72,9 @@ struct KeptLists {
 };
 
 constexpr int64_t kBlock = 256;  // candidates
+// Boxes of a list that all candidates meet while they are in the nearest cache.
+template <typename T>
+constexpr int64_t kChunk = 32 * kLanes<T>;
 
 // Candidates that are worth a thread: some 20 microseconds.
 int64_t grain_of(BoxKind kind, int64_t groups, int64_t lists) {
@@ -93,7 +96,7 @@ int64_t nms(
   const Groups<T> groups(kind, memory.get());
   T fields[kBlock][kMaxFields];
   bool suppressed[kBlock];
-  int64_t kept = 0;
+  int64_t kept = 0, longest = 0;  // the longest list
   const auto count = static_cast<int64_t>(order.size());
   for (int64_t start = 0; start < count && kept < most; start += kBlock) {
     const int32_t* const block = order.data() + start;
@@ -105,8 +108,15 @@ int64_t nms(
     const auto meet_lists = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         prepare_box(boxes.rows + block[i] * kind.columns(), kind, fields[i]);
-        const KeptList& list = lists.of(block[i]);
-        suppressed[i] = list.count > 0 && meets(i, list, 0, list.count);
+        suppressed[i] = false;
+      }
+      for (int64_t first = 0; first < longest; first += kChunk<T>) {
+        for (int64_t i = begin; i < end; ++i) {
+          const KeptList& list = lists.of(block[i]);
+          if (!suppressed[i] && first < list.count) {
+            suppressed[i] = meets(i, list, first, std::min(first + kChunk<T>, list.count));
+          }
+        }
       }
     };
     const auto many = static_cast<int64_t>(lists.lists.size());
@@ -116,6 +126,7 @@ int64_t nms(
       if (!suppressed[i] &&
           !(list.count > list.before && meets(i, list, list.before, list.count))) {
         groups.put(fields[i], list.first_group * kLanes<T> + list.count++);
+        longest = std::max(longest, list.count);
         numbers[kept++] = block[i];
       }
     }
