@@ -25,7 +25,7 @@ class Module(nn.Module):
 
 
 def export(function: Callable[..., Any], *args: Tensor) -> Exported:
-    return Exported(Module(function), args, (tuple({0: DYNAMIC} for _ in args),))
+    return Exported(Module(function), args, tuple({0: DYNAMIC} for _ in args))
 
 
 def sample(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
