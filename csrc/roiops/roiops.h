@@ -140,11 +140,11 @@ ROIOPS_API at::Tensor box_iou(const at::Tensor& boxes1, const at::Tensor& boxes2
 ROIOPS_API at::Tensor box_iou_rotated(
     const at::Tensor& boxes1, const at::Tensor& boxes2, bool clockwise = false);
 
-// From now on torchvision's roi_align, roi_pool and ps_roi_align, forward and backward, run on the
-// kernels of this library, on the CPU and, if they were built, on CUDA: docs/torchvision.md. Its
-// library must be loaded first. A second call does nothing. Throws, and changes nothing, if
-// torchvision's operators are missing or have other arguments. Do not call it while another thread
-// runs these operators.
+// From now on torchvision's roi_align, roi_pool and ps_roi_align, forward and backward, and its
+// nms, run on the kernels of this library, on the CPU and, if they were built, on CUDA:
+// docs/torchvision.md. Its library must be loaded first. A second call does nothing. Throws, and
+// changes nothing, if torchvision's operators are missing or have other arguments. Do not call it
+// while another thread runs these operators.
 ROIOPS_API void patch_torchvision();
 
 // torchvision's own kernels again.

@@ -97,6 +97,26 @@ def test_box_iou_of_hard_boxes() -> None:
     assert (ours[more] == 0).all() and more.any()
 
 
+@two_types
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 1.5, math.nan])
+def test_patched(threshold, dtype, generator) -> None:
+    """Their function on our kernel, with any threshold that they take."""
+    for boxes, scores in (random_boxes(700, generator), hard_boxes()):
+        boxes, scores = boxes.to(dtype), scores.to(dtype)
+        expected = theirs.nms(boxes, scores, threshold)
+        with roiops.torchvision_patched():
+            assert torch.equal(theirs.nms(boxes, scores, threshold), expected)
+    with roiops.torchvision_patched():
+        assert theirs.nms(boxes[:0], scores[:0], threshold).tolist() == []
+        for wrong in ((boxes[0], scores), (boxes[:, :3], scores), (boxes, scores[:3])):
+            with pytest.raises(RuntimeError):
+                theirs.nms(*wrong, threshold)
+        with pytest.raises(
+            RuntimeError, match="`scores` must be float32 as `dets`, but got float64"
+        ):
+            theirs.nms(boxes.float(), scores.double(), threshold)
+
+
 @pytest.mark.parametrize("name", ["nms", "batched_nms", "box_iou"])
 def test_signatures(name) -> None:
     ours, other = (list(inspect.signature(getattr(m, name)).parameters) for m in (roiops, theirs))
