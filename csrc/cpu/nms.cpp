@@ -71,14 +71,16 @@ struct KeptLists {
   }
 };
 
-constexpr int64_t kBlock = 256;  // candidates
+// Candidates: so many that threads, which are waited for once per block, have enough to do.
+constexpr int64_t kBlock = 1024;
 // Boxes of a list that all candidates meet while they are in the nearest cache.
 template <typename T>
 constexpr int64_t kChunk = 32 * kLanes<T>;
 
-// Candidates that are worth a thread: some 20 microseconds.
+// Candidates that are worth a thread: some 100 microseconds, because a busy machine may let a
+// thread wait for long.
 int64_t grain_of(BoxKind kind, int64_t groups, int64_t lists) {
-  const int64_t worth = kind.rotated ? 512 : 4096;
+  const int64_t worth = kind.rotated ? 4096 : 32768;
   return std::max<int64_t>(worth / std::max<int64_t>(groups / lists, 1), 1);
 }
 
@@ -94,7 +96,8 @@ int64_t nms(
   const IouEngine<T>& engine = engine_of<T>(kind);
   const Scratch<T> memory(lists.groups * engine.fields * kLanes<T>);
   const Groups<T> groups(kind, memory.get());
-  T fields[kBlock][kMaxFields];
+  const Scratch<T> candidate_fields(kBlock * kMaxFields);
+  const auto fields_of = [&](int64_t i) { return candidate_fields.get() + i * kMaxFields; };
   bool suppressed[kBlock];
   int64_t kept = 0, longest = 0;  // the longest list
   const auto count = static_cast<int64_t>(order.size());
@@ -102,12 +105,12 @@ int64_t nms(
     const int32_t* const block = order.data() + start;
     const int64_t size = std::min(count - start, kBlock), kept_before = kept;
     const auto meets = [&](int64_t i, const KeptList& list, int64_t begin, int64_t end) {
-      return engine.any_above(fields[i], groups.data, list.first_group + begin / kLanes<T>,
+      return engine.any_above(fields_of(i), groups.data, list.first_group + begin / kLanes<T>,
           list.first_group + groups_of<T>(end), threshold, doubt);
     };
     const auto meet_lists = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        prepare_box(boxes.rows + block[i] * kind.columns(), kind, fields[i]);
+        prepare_box(boxes.rows + block[i] * kind.columns(), kind, fields_of(i));
         suppressed[i] = false;
       }
       for (int64_t first = 0; first < longest; first += kChunk<T>) {
@@ -125,7 +128,7 @@ int64_t nms(
       KeptList& list = lists.of(block[i]);
       if (!suppressed[i] &&
           !(list.count > list.before && meets(i, list, list.before, list.count))) {
-        groups.put(fields[i], list.first_group * kLanes<T> + list.count++);
+        groups.put(fields_of(i), list.first_group * kLanes<T> + list.count++);
         longest = std::max(longest, list.count);
         numbers[kept++] = block[i];
       }
