@@ -5,8 +5,8 @@
 // The operators have static shapes: `max_output` numbers of boxes, of which the first `count` are
 // meant and the others are kNoBox. No kernel waits for the device, and graphs hold no size that
 // only the data know, until a caller cuts the result to its count: nms and the other functions
-// without "padded" are that cut, in Python (roiops/box_ops.py) and in C++ (api.cpp). A batch of images
-// is a dimension in front.
+// without "padded" are that cut, in Python (roiops/box_ops.py) and in C++ (api.cpp). A batch of
+// images is a dimension in front.
 #pragma once
 
 #include "torch/mean_op.h"
