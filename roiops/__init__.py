@@ -6,9 +6,23 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
-from roiops import _vmap, _vmap_max, visualize  # noqa: F401 (the first two register batching rules)
+from roiops import (  # noqa: F401 (the first three register batching rules)
+    _vmap,
+    _vmap_max,
+    _vmap_nms,
+    visualize,
+)
 from roiops._library import cmake_prefix_path, cuda_version, library_path
 from roiops._torchvision import patch_torchvision, torchvision_patched, unpatch_torchvision
+from roiops.box_ops import (
+    batched_nms,
+    box_iou,
+    box_iou_rotated,
+    nms,
+    nms_padded,
+    nms_rotated,
+    soft_nms,
+)
 from roiops.modules import (
     CropAndResize,
     DeformRoIPool,
@@ -39,12 +53,18 @@ __all__ = [
     "RoIAlign",
     "RoIAlignRotated",
     "RoIPool",
+    "batched_nms",
+    "box_iou",
+    "box_iou_rotated",
     "cmake_prefix_path",
     "crop_and_resize",
     "cuda_version",
     "deform_roi_pool",
     "library_path",
     "multiscale_roi_align",
+    "nms",
+    "nms_padded",
+    "nms_rotated",
     "patch_torchvision",
     "prroi_pool",
     "ps_roi_align",
@@ -52,6 +72,7 @@ __all__ = [
     "roi_align",
     "roi_align_rotated",
     "roi_pool",
+    "soft_nms",
     "torchvision_patched",
     "unpatch_torchvision",
     "visualize",

@@ -17,6 +17,9 @@ boxes, offsets ...  Replicate    Replicate     Shard(0)
 A gradient lies as its tensor does, except that that of a replicated tensor is a sum over the shards
 of the others: Partial. DTensor chooses the cheapest way and redistributes what does not fit. No way
 is by images: a RoI names its image by a number that counts all of them.
+
+Suppression compares all boxes of an image, and is split by images only, if boxes have that
+dimension. Matrices of IoU are split by the boxes of either set, too.
 """
 
 from typing import Any, NamedTuple
@@ -114,6 +117,10 @@ def _register(name: str) -> None:
             ways.append(_BY_CHANNELS)
         return [(outputs(way), inputs(way, values)) for way in ways]
 
+    _set_rule(op, rule, arguments)
+
+
+def _set_rule(op: Any, rule: Any, arguments: list[str]) -> None:
     register_sharding(op)(rule)
     # register_sharding has no option for arguments that are lists of integers. Without this, two
     # calls that differ in one would share the cached shape of the result, and the call on a shard
@@ -126,5 +133,34 @@ def _register(name: str) -> None:
         propagator.op_to_shape_and_stride_idx[op] = arguments.index("input_size")
 
 
+def _register_boxes(name: str) -> None:
+    """An operator on boxes alone. Its tensors have the same images in front, if any."""
+    op = getattr(_ops, name).default
+    arguments = [argument.name for argument in op._schema.arguments]
+
+    def rule(*args: Any) -> list[tuple[list[Placement], list[Placement | None]]]:
+        values = dict(zip(arguments, args, strict=False))
+        names = ("boxes", "scores", "idxs", "boxes1", "boxes2")
+        tensors = [n for n, value in values.items() if n in names and value is not None]
+        images = values[tensors[0]].ndim == 3
+
+        def way(result: Placement, *placements: Placement) -> Any:
+            placed = dict(zip(tensors, placements, strict=True))
+            return [result] * len(op._schema.returns), [placed.get(n) for n in values]
+
+        ways = [way(Replicate(), *[Replicate()] * len(tensors))]
+        if images:
+            ways.append(way(Shard(0), *[Shard(0)] * len(tensors)))
+        if "boxes1" in values:
+            rows = int(images)
+            ways.append(way(Shard(rows), Shard(rows), Replicate()))
+            ways.append(way(Shard(rows + 1), Replicate(), Shard(rows)))
+        return ways
+
+    _set_rule(op, rule, arguments)
+
+
 for _name in _NAMES:
     _register(_name)
+for _name in ("nms_padded", "soft_nms_padded", "box_iou", "box_iou_rotated"):
+    _register_boxes(_name)

@@ -26,14 +26,14 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         ImportError: onnxscript is missing.
         RuntimeError: during the export, inside the exporter's error: what a model asks for has no
             form in ONNX (adaptive sampling of rotated boxes or of a maximum, the positions of
-            maxima, float64 maxima of pixels, gradients).
+            maxima, float64 maxima of pixels, gradients, rotated or soft suppression).
     """
     if find_spec("onnxscript") is None:
         raise ImportError(
             "roiops.onnx: `translation_table` needs onnxscript: install it with "
             "`pip install onnx onnxscript`."
         )
-    from roiops import _onnx_ops, _onnx_points
+    from roiops import _onnx_boxes, _onnx_ops, _onnx_points
 
     translations: dict[str, Callable[..., Any]] = {
         "roi_align": _onnx_ops.roi_align,
@@ -46,6 +46,10 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         "prroi_pool": _onnx_points.prroi_pool,
         "deform_roi_pool": _onnx_ops.deform_roi_pool,
         "multiscale_roi_align": _onnx_ops.multiscale_roi_align,
+        "nms_padded": _onnx_boxes.nms_padded,
+        "soft_nms_padded": _onnx_boxes.soft_nms_padded,
+        "box_iou": _onnx_boxes.box_iou,
+        "box_iou_rotated": _onnx_boxes.box_iou_rotated,
         "_mean": _onnx_ops.derivative,
         "_mean_backward": _onnx_ops.derivative,
         "_mean_backward_boxes": _onnx_ops.derivative,

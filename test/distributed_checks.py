@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from box_ops import random_boxes
 from cases import Case
 from op_table import ROI_ALIGN, label
 from process_group import Check, Group
 from sharded import ROWS, Row, Way, call, problem, same, without_communication
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
 import roiops.distributed  # noqa: F401 (registers the rules)
 
@@ -188,6 +189,42 @@ def check_compiled(dim: str, group: Group) -> None:
         same(got.grad, wanted.grad, exact=False, what="compiled gradients")
 
 
+def check_boxes(group: Group) -> None:
+    """Suppression by images, overlaps by the boxes of either set; what does not fit is gathered."""
+    mesh, size = group.mesh, group.mesh.size()
+    generator = torch.Generator().manual_seed(3)
+    boxes, scores = random_boxes(20 * size, generator)
+    images = boxes.view(2 * size, 10, 4), scores.view(2 * size, 10)
+
+    def put(tensor: Tensor, *placements: Any) -> Tensor:
+        return distribute_tensor(tensor, mesh, list(placements))
+
+    ops = torch.ops.roiops
+    for op, args in (
+        (ops.nms_padded, (0.3, 5)),
+        (ops.soft_nms_padded, (5,)),
+    ):
+        expected = op(*images, *args)
+        for got, wanted in zip(
+            without_communication(op, *(put(t, Shard(0)) for t in images), *args),
+            expected,
+            strict=True,
+        ):
+            assert list(got.placements) == [Shard(0)], got.placements
+            assert torch.equal(got.full_tensor(), wanted)
+        gathered = op(*(put(t, Shard(1)) for t in images), *args)
+        for got, wanted in zip(gathered, expected, strict=True):
+            assert torch.equal(got.full_tensor(), wanted)
+    keep = ops.nms_padded(put(boxes, Shard(0)), put(scores, Shard(0)), 0.3, 9)[0]
+    assert torch.equal(keep.full_tensor(), ops.nms_padded(boxes, scores, 0.3, 9)[0])
+    few = boxes[: 3 * size] + 1
+    wanted = ops.box_iou(boxes, few)
+    for first, second in ((Shard(0), Replicate()), (Replicate(), Shard(0))):
+        got = without_communication(ops.box_iou, put(boxes, first), put(few, second))
+        assert list(got.placements) == [Shard(0) if first == Shard(0) else Shard(1)]
+        assert torch.equal(got.full_tensor(), wanted)
+
+
 def check_registered(group: Group) -> None:
     """Every operator of the library has rules."""
     known = {op.name() for op in DTensor._op_dispatcher.sharding_propagator.op_strategy_funcs}
@@ -199,6 +236,7 @@ def checks(world: int) -> dict[str, Check]:
     """By name. Options and layouts are the business of other tests."""
     result: dict[str, Check] = {
         "registered": check_registered,
+        "boxes": check_boxes,
         "mixed": check_mixed,
         "box_lists": check_box_lists,
         "channels_last": check_channels_last,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from box_ops import CUT_FUNCTIONS
 
 import roiops
 
@@ -74,13 +75,16 @@ def test_no_python_and_no_autograd_shortcut_in_the_library():
     )
 
 
-@pytest.mark.parametrize("name", ["meta.cpp", "check.cpp", "prepare.cpp"])
+@pytest.mark.parametrize("name", ["meta.cpp", "check.cpp", "check_nms.cpp", "prepare.cpp"])
 def test_sizes_stay_symbolic_in(name):
     assert matches(r"\.(size\([^)]|sizes\(|numel\(|stride)", [CSRC / "torch" / name]) == []
 
 
+CHECKS = ("check.cpp", "check_nms.cpp", "prepare.cpp")
+
+
 def test_every_check_has_a_message_that_names_the_operator():
-    text = "".join((CSRC / "torch" / name).read_text() for name in ("check.cpp", "prepare.cpp"))
+    text = "".join((CSRC / "torch" / name).read_text() for name in CHECKS)
     checks = re.findall(r"TORCH(?:_SYM)?_CHECK\((.*?)\);", text, re.DOTALL)
     assert checks
     assert [c for c in checks if not re.search(r",\s*(args\.)?(call\.)?op,\s*\":", c)] == []
@@ -110,7 +114,8 @@ def test_the_library_exports_the_public_header_only():
     own = re.findall(r" [TDB] (roiops::\S+)", symbols("--defined-only"))
     public = {name for name in operators() if "::_" not in name}
     switches = {"roiops::version", "roiops::patch_torchvision", "roiops::unpatch_torchvision"}
-    assert {re.split(r"[(\[]", name)[0] for name in own} == switches | public
+    cut = {f"roiops::{name}" for name in CUT_FUNCTIONS}
+    assert {re.split(r"[(\[]", name)[0] for name in own} == switches | public | cut
 
 
 def operators() -> list[str]:

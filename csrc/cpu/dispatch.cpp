@@ -3,17 +3,20 @@
 #include <c10/util/Half.h>
 
 #include "cpu/engine.h"
+#include "cpu/iou_engine.h"
 #include "cpu/max_engine.h"
 #include "cpu/runtime.h"
 
 namespace roiops::cpu {
 
-#define ROIOPS_DECLARE(ISA)         \
-  namespace ISA {                   \
-  template <typename S>             \
-  const Engine<S>& engine();        \
-  template <typename S>             \
-  const MaxEngine<S>& max_engine(); \
+#define ROIOPS_DECLARE(ISA)           \
+  namespace ISA {                     \
+  template <typename S>               \
+  const Engine<S>& engine();          \
+  template <typename S>               \
+  const MaxEngine<S>& max_engine();   \
+  template <typename T>               \
+  const IouEngines<T>& iou_engines(); \
   }
 
 ROIOPS_DECLARE(generic)
@@ -48,6 +51,16 @@ const MaxEngine<S>& max_engine() {
       choose(generic::max_engine<S>(), avx2::max_engine<S>(), avx512::max_engine<S>());
   return chosen;
 }
+
+template <typename T>
+const IouEngines<T>& iou_engines() {
+  static const IouEngines<T>& chosen =
+      choose(generic::iou_engines<T>(), avx2::iou_engines<T>(), avx512::iou_engines<T>());
+  return chosen;
+}
+
+template const IouEngines<double>& iou_engines<double>();
+template const IouEngines<float>& iou_engines<float>();
 
 #define ROIOPS_INSTANTIATE(S)            \
   template const Engine<S>& engine<S>(); \

@@ -4,6 +4,8 @@
 #include "cuda/box_gradient.h"
 #include "cuda/mean_source.h"
 #include "cuda/select.h"
+#include "cuda/soft_suppress.h"
+#include "cuda/suppress.h"
 #include "cuda/winners.h"
 
 namespace roiops::cuda {

@@ -95,11 +95,56 @@ ROIOPS_API at::Tensor multiscale_roi_align(at::TensorList features, const at::Te
     int64_t sampling_ratio = -1, bool aligned = false, int64_t canonical_scale = 224,
     int64_t canonical_level = 4);
 
-// From now on torchvision's roi_align, roi_pool and ps_roi_align, forward and backward, run on the
-// kernels of this library, on the CPU and, if they were built, on CUDA: docs/torchvision.md. Its
-// library must be loaded first. A second call does nothing. Throws, and changes nothing, if
-// torchvision's operators are missing or have other arguments. Do not call it while another thread
-// runs these operators.
+// Non-maximum suppression: the numbers of the kept boxes, int64, by decreasing score. A box is kept
+// unless its IoU with one kept before is above iou_threshold (0 to 1). boxes: [N, 4], (x1, y1, x2,
+// y2); scores: [N]. docs/nms.md has the rules. Waits for a CUDA device, unlike nms_padded.
+ROIOPS_API at::Tensor nms(const at::Tensor& boxes, const at::Tensor& scores, double iou_threshold);
+
+// nms in which only boxes of one class suppress each other. idxs: [N], the classes, any integers.
+ROIOPS_API at::Tensor batched_nms(const at::Tensor& boxes, const at::Tensor& scores,
+    const at::Tensor& idxs, double iou_threshold);
+
+// nms of turned boxes: [N, 5], (cx, cy, w, h, angle in radians).
+ROIOPS_API at::Tensor nms_rotated(const at::Tensor& boxes, const at::Tensor& scores,
+    double iou_threshold, const std::optional<at::Tensor>& idxs = std::nullopt,
+    bool clockwise = false);
+
+// Lowers the scores of boxes that overlap better ones (Soft-NMS, arXiv:1704.04503), until none of
+// min_score is left: the boxes' numbers and their lowered scores. `method` is "linear" or
+// "gaussian"; boxes: [N, 4] or [N, 5].
+ROIOPS_API std::tuple<at::Tensor, at::Tensor> soft_nms(const at::Tensor& boxes,
+    const at::Tensor& scores, double iou_threshold = 0.3, double sigma = 0.5,
+    double min_score = 1e-3, std::string_view method = "linear",
+    const std::optional<at::Tensor>& idxs = std::nullopt, bool clockwise = false);
+
+// The same with results of fixed size, for each image: boxes are [N, 4], [N, 5], [B, N, 4] or
+// [B, N, 5], and what goes with them has the dimensions before the last. max_output numbers, -1
+// behind the kept ones, and how many are kept. Boxes take part whose score is above
+// score_threshold.
+ROIOPS_API std::tuple<at::Tensor, at::Tensor> nms_padded(const at::Tensor& boxes,
+    const at::Tensor& scores, double iou_threshold, int64_t max_output,
+    const std::optional<at::Tensor>& idxs = std::nullopt,
+    std::optional<double> score_threshold = std::nullopt, bool clockwise = false);
+
+// Numbers, lowered scores, and how many.
+ROIOPS_API std::tuple<at::Tensor, at::Tensor, at::Tensor> soft_nms_padded(const at::Tensor& boxes,
+    const at::Tensor& scores, int64_t max_output, double iou_threshold = 0.3, double sigma = 0.5,
+    double min_score = 1e-3, std::string_view method = "linear",
+    const std::optional<at::Tensor>& idxs = std::nullopt, bool clockwise = false);
+
+// Intersection over union of every box of [N, 4] with every one of [M, 4]: [N, M], float or double.
+// Gradients flow to both, of any order.
+ROIOPS_API at::Tensor box_iou(const at::Tensor& boxes1, const at::Tensor& boxes2);
+
+// Of turned boxes, [N, 5] and [M, 5]; no gradient.
+ROIOPS_API at::Tensor box_iou_rotated(
+    const at::Tensor& boxes1, const at::Tensor& boxes2, bool clockwise = false);
+
+// From now on torchvision's roi_align, roi_pool and ps_roi_align, forward and backward, and its
+// nms, run on the kernels of this library, on the CPU and, if they were built, on CUDA:
+// docs/torchvision.md. Its library must be loaded first. A second call does nothing. Throws, and
+// changes nothing, if torchvision's operators are missing or have other arguments. Do not call it
+// while another thread runs these operators.
 ROIOPS_API void patch_torchvision();
 
 // torchvision's own kernels again.

@@ -1,6 +1,7 @@
 // CUDA kernels: the block kernels on the GPU.
 #include "cuda/launch.h"
 #include "torch/block_backend.h"
+#include "torch/block_nms.h"
 #include "torch/cuda_kernels.h"
 
 namespace roiops {
@@ -25,6 +26,7 @@ bool has_cuda_kernels() {
 TORCH_LIBRARY_IMPL(roiops, CUDA, m) {
   register_mean_ops<BlockBackend<DeviceLauncher>>(m);
   register_max_ops<BlockBackend<DeviceLauncher>>(m);
+  register_nms_ops<BlockNms<DeviceLauncher>>(m);
 }
 
 }  // namespace roiops

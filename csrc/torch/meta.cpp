@@ -1,5 +1,6 @@
 // Meta kernels: the checks and the empty result, nothing else. Sizes are read as symbols only.
 #include "torch/max_op.h"
+#include "torch/nms_op.h"
 #include "torch/prepare.h"
 
 namespace roiops {
@@ -37,11 +38,25 @@ struct MetaMax {
   }
 };
 
+struct MetaNms {
+  static std::tuple<Tensor, Tensor> nms(const NmsArgs& args, double iou_threshold) {
+    return prepare_nms(args, iou_threshold);
+  }
+  static std::tuple<Tensor, Tensor, Tensor> soft_nms(
+      const NmsArgs& args, const SoftNmsOptions& options) {
+    return prepare_soft_nms(args, options);
+  }
+  static Tensor iou(const IouArgs& args) {
+    return prepare_iou(args);
+  }
+};
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(roiops, Meta, m) {
   register_max_ops<MetaMax>(m);
   register_mean_ops<Meta>(m);
+  register_nms_ops<MetaNms>(m);
 }
 
 }  // namespace roiops

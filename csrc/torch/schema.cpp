@@ -1,7 +1,7 @@
 // Every operator of the library on one screen. Names, order and defaults of an operator that
 // torchvision has are torchvision's, of the others the named peer's. Serialised programs store
 // argument names: never rename one of a public operator, and append new ones with a default.
-// Private ones: see NOTE [Mean ops] and NOTE [Max ops].
+// Private ones: see NOTE [Mean ops] and NOTE [Max ops]; those on boxes alone: NOTE [Padded NMS].
 #include <torch/library.h>
 
 TORCH_LIBRARY(roiops, m) {
@@ -30,6 +30,14 @@ TORCH_LIBRARY(roiops, m) {
       "SymInt pooled_width) -> (Tensor, Tensor)");
   def("roi_align_max(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
       "SymInt pooled_width, int sampling_ratio=-1, bool aligned=False) -> (Tensor, Tensor)");
+
+  def("nms_padded(Tensor boxes, Tensor scores, float iou_threshold, SymInt max_output, "
+      "Tensor? idxs=None, float? score_threshold=None, bool clockwise=False) -> (Tensor, Tensor)");
+  def("soft_nms_padded(Tensor boxes, Tensor scores, SymInt max_output, float iou_threshold=0.3, "
+      "float sigma=0.5, float min_score=0.001, str method=\"linear\", Tensor? idxs=None, "
+      "bool clockwise=False) -> (Tensor, Tensor, Tensor)");
+  def("box_iou(Tensor boxes1, Tensor boxes2) -> Tensor");
+  def("box_iou_rotated(Tensor boxes1, Tensor boxes2, bool clockwise=False) -> Tensor");
 
   def("_mean(Tensor input, Tensor boxes, Tensor? extra, SymInt[] output_size, str op, "
       "float[] options) -> Tensor");

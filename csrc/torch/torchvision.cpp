@@ -18,6 +18,7 @@
 
 #include "torch/cuda_kernels.h"
 #include "torch/max_op.h"
+#include "torch/nms_op.h"
 
 namespace roiops {
 namespace {
@@ -105,6 +106,19 @@ Tensor roi_pool_backward_kernel(Keys keys, const Tensor& grad, const Tensor& roi
       max_backward_op().redispatch(keys, grad, argmax, rois, input_size, call.op, call.options));
 }
 
+// torchvision takes any threshold: nothing is above one that no IoU reaches, or above NaN.
+Tensor nms_kernel(Keys keys, const Tensor& dets, const Tensor& scores, double iou_threshold) {
+  TORCH_CHECK(dets.scalar_type() == scores.scalar_type(), "torchvision::nms: `scores` must be ",
+      c10::getDtypeNames(dets.scalar_type()).first, " as `dets`, but got ",
+      c10::getDtypeNames(scores.scalar_type()).first, ".");
+  TORCH_CHECK(dets.dim() == 2 && dets.size(1) == 4,
+      "torchvision::nms: `dets` must have shape [N, 4], ", "but got ", dets.sizes(), ".");
+  const double threshold = iou_threshold <= 1 ? iou_threshold : 1;
+  const auto [numbers, count] = nms_padded_op().redispatch(
+      keys, dets, scores, threshold, dets.sym_size(0), std::nullopt, std::nullopt, false);
+  return numbers.narrow(0, 0, count.item<int64_t>());
+}
+
 // Calls visit(schema, kernel). ps_roi_pool is not among them: torchvision's never reads the last
 // row and column, so that a model trained with it would change.
 template <typename Visit>
@@ -136,6 +150,7 @@ void for_each_replacement(Visit&& visit) {
       "SymInt pooled_height, SymInt pooled_width, SymInt batch_size, SymInt channels, "
       "SymInt height, SymInt width) -> Tensor",
       &roi_pool_backward_kernel);
+  visit("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", &nms_kernel);
 }
 
 // The kernels would be called with arguments in this order, whatever the names say.

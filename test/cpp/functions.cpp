@@ -16,6 +16,9 @@ Values to_values(const at::Tensor& value) {
 Values to_values(const std::tuple<at::Tensor, at::Tensor>& pair) {
   return {std::get<0>(pair), std::get<1>(pair)};
 }
+Values to_values(const std::tuple<at::Tensor, at::Tensor, at::Tensor>& three) {
+  return {std::get<0>(three), std::get<1>(three), std::get<2>(three)};
+}
 
 // The operator on these arguments; those that are missing have the schema's defaults.
 Values by_schema(const std::string& name, std::vector<c10::IValue> stack) {
@@ -35,12 +38,57 @@ template <typename Result>
 void compare(
     const std::string& name, const Result& result, const std::vector<c10::IValue>& arguments) {
   const Values got = to_values(result), expected = by_schema(name, arguments);
-  bool same = got.size() == expected.size() && got[0].requires_grad();
+  bool same =
+      got.size() == expected.size() && got[0].requires_grad() == expected[0].requires_grad();
   for (size_t i = 0; i < got.size() && same; ++i) {
     same = got[i].numel() > 0 && got[i].ne(0).any().item<bool>() && got[i].equal(expected[i]);
   }
   std::cout << (same ? "same " : "DIFFERENT ") << name << '\n';
   ok = ok && same;
+}
+
+// A function whose result is cut to the count, which the operator returns last.
+template <typename Result>
+void compare_cut(const std::string& name, const Result& result, const std::string& op,
+    const std::vector<c10::IValue>& arguments) {
+  const Values got = to_values(result), padded = by_schema(op, arguments);
+  const auto count = padded.back().item<int64_t>();
+  bool same = got.size() + 1 == padded.size() && count > 0 && count < padded[0].size(0);
+  for (size_t i = 0; i < got.size() && same; ++i) {
+    same = got[i].equal(padded[i].narrow(0, 0, count));
+  }
+  std::cout << (same ? "same " : "DIFFERENT ") << name << '\n';
+  ok = ok && same;
+}
+
+void compare_box_functions() {
+  const at::Tensor turned = at::rand({40, 5}) * 5 + 1, scores = at::rand({40});
+  const at::Tensor corners = at::cat({turned.slice(1, 0, 2), turned.slice(1, 2, 4) + 6}, 1);
+  const at::Tensor idxs = at::arange(40).remainder(3);
+  const c10::IValue none;
+  const int64_t n = 40;
+  const at::Tensor few = turned.slice(0, 0, 9);
+  compare("box_iou", roiops::box_iou(corners, corners), {corners, corners});
+  compare("box_iou_rotated", roiops::box_iou_rotated(turned, few), {turned, few});
+  compare("box_iou_rotated", roiops::box_iou_rotated(turned, few, true), {turned, few, true});
+  compare("nms_padded", roiops::nms_padded(corners, scores, 0.3, 9), {corners, scores, 0.3, 9});
+  compare("nms_padded", roiops::nms_padded(turned, scores, 0.3, 9, idxs, 0.5, true),
+      {turned, scores, 0.3, 9, idxs, 0.5, true});
+  compare("soft_nms_padded", roiops::soft_nms_padded(corners, scores, 9), {corners, scores, 9});
+  compare("soft_nms_padded",
+      roiops::soft_nms_padded(turned, scores, 9, 0.2, 0.7, 0.1, "gaussian", idxs, true),
+      {turned, scores, 9, 0.2, 0.7, 0.1, "gaussian", idxs, true});
+  compare_cut("nms", roiops::nms(corners, scores, 0.3), "nms_padded", {corners, scores, 0.3, n});
+  compare_cut("batched_nms", roiops::batched_nms(corners, scores, idxs, 0.3), "nms_padded",
+      {corners, scores, 0.3, n, idxs});
+  compare_cut("nms_rotated", roiops::nms_rotated(turned, scores, 0.2), "nms_padded",
+      {turned, scores, 0.2, n});
+  compare_cut("nms_rotated", roiops::nms_rotated(turned, scores, 0.2, idxs, true), "nms_padded",
+      {turned, scores, 0.2, n, idxs, none, true});
+  compare_cut("soft_nms", roiops::soft_nms(corners, scores, 0.2, 0.7, 0.3), "soft_nms_padded",
+      {corners, scores, n, 0.2, 0.7, 0.3});
+  compare_cut("soft_nms", roiops::soft_nms(turned, scores, 0.2, 0.7, 0.3, "gaussian", idxs, true),
+      "soft_nms_padded", {turned, scores, n, 0.2, 0.7, 0.3, "gaussian", idxs, true});
 }
 
 // Without torchvision there is nothing to patch.
@@ -99,5 +147,6 @@ int main() {
   compare("multiscale_roi_align",
       roiops::multiscale_roi_align(maps, rois, scales, h, w, 3, true, 8, 1),
       {maps, rois, scales, h, w, 3, true, 8, 1});
+  compare_box_functions();
   return ok && patching_is_refused() ? 0 : 1;
 }

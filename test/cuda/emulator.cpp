@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include "torch/block_backend.h"
+#include "torch/block_nms.h"
 
 namespace roiops {
 namespace {
@@ -50,6 +51,7 @@ TORCH_LIBRARY(roiops_blocks, m) {
 TORCH_LIBRARY_IMPL(roiops_blocks, CPU, m) {
   register_mean_ops<BlockBackend<HostLauncher>>(m);
   register_max_ops<BlockBackend<HostLauncher>>(m);
+  register_nms_ops<BlockNms<HostLauncher>>(m);
 }
 
 }  // namespace roiops

@@ -11,6 +11,7 @@ import torch
 from boxes import hard_boxes
 from cases import grad_of, make_case
 from op_table import OPS
+from test_nms_graphs import sample_calls
 
 H, W = 11, 13
 
@@ -29,6 +30,10 @@ def main() -> None:
                 case.box_jvp(torch.ones_like(case.boxes))
         torch.cuda.synchronize()
         print(op, "done", flush=True)
+    for name, args in sample_calls("cuda"):
+        getattr(torch.ops.roiops, name)(*args)
+    torch.cuda.synchronize()
+    print("boxes done", flush=True)
 
 
 if __name__ == "__main__":

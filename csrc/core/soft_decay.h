@@ -1,0 +1,26 @@
+// How a kept box lowers the scores of the others (Soft-NMS, Bodla et al., arXiv:1704.04503,
+// section 3).
+#pragma once
+
+#include <cmath>
+
+#include <c10/macros/Macros.h>
+
+namespace roiops {
+
+template <typename T>
+struct SoftDecay {
+  bool gaussian;
+  T iou_threshold;  // of the linear rule
+  T sigma;          // of the gaussian one
+
+  // NaN and 0 leave the score as it is.
+  C10_HOST_DEVICE T operator()(T score, T iou) const {
+    if (gaussian) {
+      return iou > T(0) ? score * T(std::exp(-(iou * iou) / sigma)) : score;
+    }
+    return iou > T(0) && iou >= iou_threshold ? score * (T(1) - iou) : score;
+  }
+};
+
+}  // namespace roiops
