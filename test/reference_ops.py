@@ -232,7 +232,7 @@ def deform_roi_pool(box, extra, sizes, options, geometry) -> Taps:
         parts.append(part)
         doubts[p * bins[1] + q] = part.doubt[p * bins[1] + q]
         kinks = max(kinks, part.slope_doubt)
-    largest_shift = 1 + float(options.gamma) * np.abs(offset).max(initial=0)
+    largest_shift = 1 + abs(float(options.gamma)) * np.abs(offset).max(initial=0)
     return join(
         parts,
         doubt=doubts,
