@@ -4,6 +4,9 @@
 #   make cuda-build      with the CUDA kernels, in .venv-cuda: what can be tested without a GPU
 #   make test-peers      beside torchvision, TensorFlow, OpenVINO and ONNX Runtime, in .venv-cuda
 #   make test-install    `pip install --no-build-isolation .` into an environment that has torch only
+#   make wheel           a wheel for the installed torch, in dist/, tried in a new environment
+#   make fuzz            drawn calls beside the reference, for FUZZ_SECONDS (FUZZ_ARGS: test/fuzz.py)
+#   make asan | tsan     calls under AddressSanitizer and UBSan | under ThreadSanitizer
 #   make bench           time every operator beside torchvision's (BENCH_ARGS: see docs/benchmarks.md)
 #   make bench-plot      the chart of the results in RESULTS; bench-peers: other libraries
 #   make bench-models    torchvision's detection models, patched and unpatched
@@ -19,6 +22,9 @@ VENV := .venv$(if $(filter-out $(TORCH_PINNED),$(TORCH)),-$(TORCH))
 PEERS := .venv-cuda
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_SECONDS ?= 300
+FUZZ_ARGS ?=
+SANITIZER_ARGS ?=
 # A worker per core; the tests of a file share what they have built.
 PYTEST = $(1)/bin/pytest -n auto --dist loadfile
 
@@ -31,8 +37,8 @@ PIP_INSTALL = $(1)/bin/pip install --quiet
 # No index is needed to install ourselves, and no build environment: torch must be the installed one.
 BUILD = $(call PIP_INSTALL,$(1)) --no-build-isolation --no-deps
 
-.PHONY: demo test cuda-build test-peers test-install bench bench-plot bench-peers bench-models \
-  pictures build build-peers lint format clean
+.PHONY: demo test cuda-build test-peers test-install wheel fuzz asan tsan bench bench-plot \
+  bench-peers bench-models pictures build build-peers lint format clean
 
 demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
@@ -104,6 +110,25 @@ test-install:
 	$(call PIP_INSTALL,$(FRESH)/env) torch==$(TORCH) $(if $(OTHER_TORCH),setuptools==80.9.0)
 	$(call PIP_INSTALL,$(FRESH)/env) --no-build-isolation $(FRESH)/source
 	cd / && $(abspath $(FRESH)/env)/bin/python $(abspath test/smoke.py)
+
+# What setuptools has left of an earlier wheel would be in this one too.
+WHEEL_ENV := build/wheel
+wheel: $(VENV)/.ready
+	rm -rf build/lib build/bdist.* $(WHEEL_ENV) dist/roiops-*.whl
+	$(VENV)/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv $(WHEEL_ENV)
+	$(call PIP_INSTALL,$(WHEEL_ENV)) torch==$(TORCH)
+	$(call PIP_INSTALL,$(WHEEL_ENV)) dist/roiops-*-py3-none-*.whl
+	cd / && $(abspath $(WHEEL_ENV))/bin/python $(abspath test/smoke.py)
+
+fuzz: build
+	$(VENV)/bin/python test/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+asan: build
+	$(VENV)/bin/python test/sanitizers/run.py address $(SANITIZER_ARGS)
+
+tsan: build
+	$(VENV)/bin/python test/sanitizers/run.py thread $(SANITIZER_ARGS)
 
 CXX_FILES = $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 

@@ -63,6 +63,14 @@ def image_size(workload: Workload) -> tuple[float, float]:
     return height / workload.scales[0], width / workload.scales[0]
 
 
+def hostile_boxes(height: float, width: float) -> list[tuple[float, ...]]:
+    """Enormous, outside, reversed, not finite: the cost must be that of what they cover."""
+    far, nan, inf = 1e30, math.nan, math.inf
+    return [(-far, -far, far, far), (0, 0, far, far), (-1e5, -1e5, 1e5, 1e5), (far, far, inf, inf),
+            (1e6, 1e6, 2e6, 2e6), (nan, 0, width, height), (-inf, 0, inf, height),
+            (width, height, -far, -far)]  # fmt: skip
+
+
 def random_rois(workload: Workload) -> Tensor:
     """[K, 5]: log-uniform sizes, aspect ratios from 1:2 to 2:1, anywhere in the image, images in
     turn. A box larger than the image is cut to it."""
@@ -78,7 +86,11 @@ def random_rois(workload: Workload) -> Tensor:
         sides = torch.cat([size * stretch, size / stretch], 1).minimum(extent)
     start = u[:, 2:] * (extent - sides)
     image = torch.arange(workload.rois).remainder(workload.maps[0][0])
-    return torch.cat([image[:, None], start, start + sides], 1).float()
+    boxes = torch.cat([start, start + sides], 1)
+    if workload.hostile:
+        kinds = torch.tensor(hostile_boxes(height, width), dtype=torch.float64)
+        boxes = kinds[torch.arange(workload.rois) % len(kinds)]
+    return torch.cat([image[:, None], boxes], 1).float()
 
 
 def rotated_rois(rois: Tensor) -> Tensor:

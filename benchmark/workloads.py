@@ -24,6 +24,7 @@ class Workload:
     passes: tuple[str, ...] = PASSES
     has_peer: bool = True  # torchvision has this operator
     flips: float = 0.0  # share of elements where rounding may choose another winner
+    hostile: bool = False  # boxes that no detector should give, instead
 
 
 def _on_c4(op: str, **options: Any) -> Workload:
@@ -63,6 +64,10 @@ WORKLOADS = {
     ),
     "box_gradient": replace(
         FPN_P2, gradients_by=("boxes",), passes=("backward",), has_peer=False
+    ),
+    "hostile_boxes": replace(
+        FPN_P2, rois=128, options={"sampling_ratio": -1, "aligned": True}, has_peer=False,
+        hostile=True,
     ),
 }  # fmt: skip
 

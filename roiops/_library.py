@@ -23,6 +23,18 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
+def _check_cuda(built_with: str) -> None:
+    """The loader's words for a library that is not there would help nobody."""
+    has = torch.version.cuda
+    if not built_with or (has and has.split(".")[0] == built_with.split(".")[0]):
+        return
+    raise ImportError(
+        f"roiops was built with kernels for CUDA {built_with}, but torch {torch.__version__} "
+        f"{f'is a build for CUDA {has}' if has else 'is a build without CUDA'}. Install the torch "
+        f"that roiops was built with. Or: {_INSTALL_AGAIN}"
+    )
+
+
 def _load() -> str | None:
     folder = Path(library_path).parent
     built_for = folder / "torch_version.txt"
@@ -41,14 +53,16 @@ def _load() -> str | None:
             f"roiops was built for torch {version}, but torch {torch.__version__} is installed, "
             f"and their C++ interfaces differ. {_INSTALL_AGAIN}"
         )
+    built_with = (folder / "cuda_version.txt").read_text().strip()
+    _check_cuda(built_with)
     try:
         torch.ops.load_library(library_path)
-    except OSError as error:  # such as CUDA kernels beside a torch without CUDA
+    except OSError as error:
         raise ImportError(
             f"roiops: torch {torch.__version__} cannot load {library_path} ({error}). "
             f"{_INSTALL_AGAIN}"
         ) from error
-    return (folder / "cuda_version.txt").read_text().strip() or None
+    return built_with or None
 
 
 cuda_version = _load()

@@ -6,8 +6,9 @@ the sizes of the maps, the options, and the geometry's type.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
-from math import ceil, floor, isfinite, log2, sqrt
+from math import ceil, floor, inf, isfinite, log2, sqrt
 
 import numpy as np
 from reference import Samples, Taps, bilinear, join, no_taps
@@ -73,9 +74,10 @@ def multiscale_roi_align(box, extra, sizes, options, geometry) -> Taps:
     area = float((box[2] - box[0]) * (box[3] - box[1]))
     if not area >= 0:
         return no_taps(4)
-    exact = options.canonical_level + log2(max(sqrt(area), 1e-300) / options.canonical_scale)
+    octaves = log2(sqrt(area) / options.canonical_scale) if area > 0 else -inf
+    exact = options.canonical_level + octaves
     first = round(-log2(scales[0]))
-    level = int(min(max(exact + 1e-6, -99), 99) // 1) - first
+    level = int(min(max(exact + 1e-6, -9999), 9999) // 1) - first
     level = min(max(level, 0), len(scales) - 1)
     taps = sampled(box, sizes[level], options, geometry, scales[level], options.aligned)
     taps.level = level
@@ -144,13 +146,14 @@ def crop_and_resize(box, extra, sizes, options, geometry) -> Taps:
 
 
 def tent(u):
-    return np.maximum(0, 1 - np.abs(u))
+    return max(0, 1 - abs(u))
 
 
 def tent_primitive(u):
     """G of section 8."""
-    rising, falling = (u + 1) ** 2 / 2, 1 - (1 - u) ** 2 / 2
-    return np.where(u <= -1, 0, np.where(u <= 0, rising, np.where(u < 1, falling, 1)))
+    if u <= 0:
+        return max(u + 1, 0) ** 2 / 2
+    return 1 - max(1 - u, 0) ** 2 / 2
 
 
 def prroi_axis(low, high, n: int, bins: int, scale: float, geometry):
@@ -160,21 +163,24 @@ def prroi_axis(low, high, n: int, bins: int, scale: float, geometry):
         size = high * geometry(scale) - start
     if not (np.isfinite(start) and np.isfinite(size) and size > 0):
         return None
-    start, size = float(start), float(size)
+    # Exactly: a difference of primitives, divided by the size of a tiny bin, is rounding alone.
+    start, size = Fraction(float(start)), Fraction(float(size))
     rows = []
     for p in range(bins):
         a, b = start + p * size / bins, start + (p + 1) * size / bins
-        first, last = max(floor(a), 0), min(ceil(b), n - 1)
-        pixel = np.arange(first, last + 1) if a < b and first <= last else np.zeros(0, int)
-        mean = (tent_primitive(b - pixel) - tent_primitive(a - pixel)) / (b - a)
-        by_a, by_b = (mean - tent(a - pixel)) / (b - a), (tent(b - pixel) - mean) / (b - a)
+        pixels = range(max(floor(a), 0), min(ceil(b), n - 1) + 1)
+        means = [(tent_primitive(b - i) - tent_primitive(a - i)) / (b - a) for i in pixels]
+        slopes = [
+            ((m - tent(a - i)) / (b - a), (tent(b - i) - m) / (b - a))
+            for i, m in zip(pixels, means, strict=True)
+        ]
+        pixel, mean = np.array(pixels, int), np.array(means, float)
+        by_a, by_b = np.array(slopes, float).reshape(-1, 2).T
         low_slope = scale * (by_a * (1 - p / bins) + by_b * (1 - (p + 1) / bins))
         high_slope = scale * (by_a * p / bins + by_b * (p + 1) / bins)
         rows.append((pixel, mean, low_slope, high_slope))
-    delta = 4 * float(np.finfo(geometry).eps) * (abs(start) + size)
-    # G differs by rounding alone for a bin far below a pixel.
-    delta += 4 * float(np.finfo(float).eps) / (size / bins)
-    return rows, size / bins, delta
+    delta = 4 * float(np.finfo(geometry).eps) * float(abs(start) + size)
+    return rows, float(size / bins), delta
 
 
 def prroi_pool(box, extra, sizes, options, geometry) -> Taps:
@@ -226,7 +232,7 @@ def deform_roi_pool(box, extra, sizes, options, geometry) -> Taps:
         parts.append(part)
         doubts[p * bins[1] + q] = part.doubt[p * bins[1] + q]
         kinks = max(kinks, part.slope_doubt)
-    largest_shift = 1 + float(options.gamma) * np.abs(offset).max(initial=0)
+    largest_shift = 1 + abs(float(options.gamma)) * np.abs(offset).max(initial=0)
     return join(
         parts,
         doubt=doubts,

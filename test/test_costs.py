@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import subprocess
 import sys
 import time
@@ -9,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import make_case
+from op_table import OPS
 
 import roiops
 
@@ -83,3 +88,54 @@ def test_backward_of_a_photograph_costs_what_its_box_touches():
     torch.zeros_like(photo)
     zeros = time.perf_counter() - start
     assert min(seconds) < 20 * zeros + 0.1  # 0.43 s when it walked 32 channels of the whole map
+
+
+class Mallinfo(ctypes.Structure):
+    """Of glibc: what is in use, in its arenas and in pages of its own, among others."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost",
+    )]  # fmt: skip
+
+
+def bytes_in_use() -> int:
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = Mallinfo
+    info = mallinfo()
+    return int(info.uordblks + info.hblkhd)
+
+
+def leak() -> None:
+    """Run by the test below: prints what 400 rounds of calls leave behind, errors among them."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(1)
+    cases = [make_case(op, op.few_options[0], generator, channels=20).leaves() for op in OPS]
+
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            for case in cases:
+                out = case()
+                torch.autograd.grad(out, case.trainable, torch.ones_like(out))
+                case.box_jvp(torch.ones_like(case.boxes))
+                with contextlib.suppress(IndexError):
+                    case.map(lambda m: m[:1])()
+                with contextlib.suppress(RuntimeError):
+                    case.map(lambda m: m[0])()
+
+    rounds(20)
+    gc.collect()
+    before = bytes_in_use()
+    rounds(400)
+    gc.collect()
+    print(bytes_in_use() - before)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc counts")
+def test_calls_leave_no_memory_behind():
+    """One piece of memory, of 32 bytes at least, in each round would be more."""
+    command = [sys.executable, "-c", "import test_costs; test_costs.leak()"]
+    run = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 400 * 32

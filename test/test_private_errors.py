@@ -75,9 +75,9 @@ def test_private_operators_check_their_own_arguments(op: Op) -> None:
     for overload, args in case.private_calls():
         *args, name, options = args
         kind = "maximum" if op.takes_maximum else "mean"
-        for other in ("no_such_op", "roi_align" if op.takes_maximum else "roi_pool"):
-            rule = f"`op` must name an operator of roiops that takes a {kind}, but got {other}."
-            assert message_of(overload, *args, other, options) == f"{other}: {rule}"
+        for other in ("no_such_op", "", "roi_align" if op.takes_maximum else "roi_pool"):
+            rule = f"`op` must name an operator of roiops that takes a {kind}, but got"
+            assert message_of(overload, *args, other, options) == f'roiops: {rule} "{other}".'
         for sizes, rule in (
             ([2, 2, 8], "must have 4 elements, but got 3."),
             ([2, 98, -1, 9], "must not be negative, but got [2, 98, -1, 9]."),

@@ -111,25 +111,46 @@ def test_library_and_cmake_package_are_where_the_package_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "built_for, says",
+    "built_for, cuda, says",
     [
-        ("1.13.1", f"was built for torch 1.13.1, but torch {torch.__version__} is installed"),
-        (torch.__version__, f"torch {torch.__version__} cannot load "),
-        (None, "is missing"),
+        ("1.13.1", "", f"was built for torch 1.13.1, but torch {torch.__version__} is installed"),
+        (torch.__version__, "", f"torch {torch.__version__} cannot load "),
+        (torch.__version__, "3.2", "was built with kernels for CUDA 3.2, but torch "),
+        (None, "", "is missing"),
     ],
-    ids=["another_torch", "broken", "missing"],
+    ids=["another_torch", "broken", "another_cuda", "missing"],
 )
-def test_a_library_that_does_not_fit_says_what_to_do(built_for, says, tmp_path, monkeypatch):
+def test_a_library_that_does_not_fit_says_what_to_do(built_for, cuda, says, tmp_path, monkeypatch):
     library = tmp_path / "libroiops.so"
     if built_for:
         library.write_text("no library")
         library.with_name("torch_version.txt").write_text(built_for)
+        library.with_name("cuda_version.txt").write_text(f"{cuda}\n")
     monkeypatch.setattr(_library, "library_path", str(library))
     monkeypatch.setattr(_library, "_PACKAGE", tmp_path)  # not the source folder
     with pytest.raises(ImportError) as error:
         _library._load()
-    assert says in str(error.value)
+    assert says in str(error.value) and "\n" not in str(error.value)
     assert "Install roiops again with `pip install --no-build-isolation" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "built_with, has, says",
+    [
+        ("12.8", "13.0", "is a build for CUDA 13.0"),
+        ("12.8", None, "is a build without CUDA"),
+        ("12.8", "12.6", None),
+        ("", "13.0", None),
+        ("", None, None),
+    ],
+)
+def test_cuda_kernels_fit_the_cuda_of_torch(built_with, has, says, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", has)
+    if says is None:
+        _library._check_cuda(built_with)
+        return
+    with pytest.raises(ImportError, match=f"kernels for CUDA {built_with}, but torch .* {says}"):
+        _library._check_cuda(built_with)
 
 
 def test_scales_are_a_list_of_numbers() -> None:

@@ -89,6 +89,16 @@ def test_too_many_levels_are_an_error(kernel):
         roiops.multiscale_roi_align(maps, torch.ones(1, 5, device=kernel), 1, [1.0] * 17)
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-7, 1e-8, 1e-12, 1e-30, 1e-38])
+@pytest.mark.parametrize("start", [0.0, 0.4, 1.7])
+def test_the_gradient_by_a_tiny_box_is_the_slope_of_the_map(start, size):
+    """Of prroi_pool: rounding, divided by the size of the box, gave hundreds for 1e-8 pixels."""
+    x = 3 * torch.arange(9.0) + 5 * torch.arange(8.0)[:, None] + 1
+    box = torch.tensor([[0, start * size, 2.3, (start + 1) * size, 3.9]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(roiops.prroi_pool(x[None, None], box, 1).sum(), box)
+    assert gradient[0, 1:].tolist() == pytest.approx([1.5, 2.5, 1.5, 2.5], rel=1e-4)
+
+
 def test_an_integer_image_is_converted_once():
     image = torch.ones(1, 1, 4, 4, dtype=torch.uint8)
     boxes, indices = torch.rand(1, 4, requires_grad=True), torch.zeros(1, dtype=torch.int64)

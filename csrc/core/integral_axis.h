@@ -27,27 +27,26 @@ C10_HOST_DEVICE IntegralAxis<T> integral_axis(T low, T high, int32_t bins, doubl
   return {finite ? start : T(0), finite && size > T(0) ? size / T(bins) : T(0), scale, bins};
 }
 
-// The bilinear kernel at a distance of u pixels.
+// The tent of one pixel, averaged over a bin [a, b], and the slopes of that average by a and b.
 template <typename T>
-C10_HOST_DEVICE T tent(T u) {
-  const T v = T(1) - (u < T(0) ? -u : u);
-  return v > T(0) ? v : T(0);
-}
+struct TentMean {
+  T weight, by_a, by_b;
+};
 
-// Integral of the tent over [a, b], as length times middle height of its two straight pieces: a
-// difference of antiderivatives would cancel for bins far below a pixel.
+// From the shares of the bin on which the tent rises, falls, or is zero before and after. They are
+// exact however small the bin is, where differences of tents or of antiderivatives would cancel.
 template <typename T>
-C10_HOST_DEVICE T tent_integral(T a, T b) {
-  const T left_a = a > T(-1) ? a : T(-1), left_b = b < T(0) ? b : T(0);
-  const T right_a = a > T(0) ? a : T(0), right_b = b < T(1) ? b : T(1);
-  T sum = T(0);
-  if (left_a < left_b) {
-    sum += (left_b - left_a) * (T(1) + (left_a + left_b) / T(2));
-  }
-  if (right_a < right_b) {
-    sum += (right_b - right_a) * (T(1) - (right_a + right_b) / T(2));
-  }
-  return sum;
+C10_HOST_DEVICE TentMean<T> tent_mean(T a, T b, T pixel) {
+  const T size = b - a, low = pixel - T(1), high = pixel + T(1);
+  const T rise_from = a > low ? a : low, rise_to = b < pixel ? b : pixel;
+  const T fall_from = a > pixel ? a : pixel, fall_to = b < high ? b : high;
+  const T rising = rise_from < rise_to ? rise_to - rise_from : T(0);
+  const T falling = fall_from < fall_to ? fall_to - fall_from : T(0);
+  const T rise = rising / size, fall = falling / size;
+  const T before = a < low ? (low - a) / size : T(0), after = b > high ? (b - high) / size : T(0);
+  return {rise * (rise_from - low + rising / T(2)) + fall * (high - fall_to + falling / T(2)),
+      rise * rise / T(2) + fall * (rise - fall / T(2)) + after * (rise - fall),
+      before * (rise - fall) + rise * (rise / T(2) - fall) - fall * fall / T(2)};
 }
 
 // The pixels whose tent reaches into bin p: i in (a - 1, b + 1), cut with the map.
@@ -74,19 +73,16 @@ C10_HOST_DEVICE void for_each_tap(
     const IntegralAxis<T>& axis, int32_t p, int32_t pixels, TapFn&& tap) {
   const SampleRange<T> range = integral_pixels(axis, p, pixels);
   const T a = axis.low(p), b = a + axis.bin;
-  const T size = b - a;
   // d a / d (high coordinate) and d b / d (high coordinate)
   const T a_high = axis.scale * (T(p) / T(axis.bins));
   const T b_high = axis.scale * (T(p + 1) / T(axis.bins));
   for (int64_t i = 0; i < range.count; ++i) {
     const T pixel = range.first + T(i);
-    const T weight = tent_integral(a - pixel, b - pixel) / size;
-    const T slope_a = (weight - tent(a - pixel)) / size;
-    const T slope_b = (tent(b - pixel) - weight) / size;
-    if (weight > T(0)) {
-      tap(AxisTap<T>{static_cast<int32_t>(pixel), weight,
-          slope_a * (axis.scale - a_high) + slope_b * (axis.scale - b_high),
-          slope_a * a_high + slope_b * b_high});
+    const TentMean<T> mean = tent_mean(a, b, pixel);
+    if (mean.weight > T(0)) {
+      tap(AxisTap<T>{static_cast<int32_t>(pixel), mean.weight,
+          mean.by_a * (axis.scale - a_high) + mean.by_b * (axis.scale - b_high),
+          mean.by_a * a_high + mean.by_b * b_high});
     }
   }
 }

@@ -93,9 +93,10 @@ Tensor mean_tangent(const RoiArgs& args) {
 // The call as its derivatives see it: without the constant that crop_and_resize extrapolates with,
 // and with constant boxes where the result is piecewise constant in them.
 RoiArgs differentiable_part(RoiArgs args) {
-  // Autograd runs before the checks: the options may not be there.
+  // Autograd runs before the checks: the options may not be there, nor the boxes.
   const bool crop = is_crop(args.call) && args.call.options.size() >= 2;
-  if (args.call.op == "ps_roi_pool" || (crop && args.call.options[0] != 0)) {
+  const bool constant = args.call.op == "ps_roi_pool" || (crop && args.call.options[0] != 0);
+  if (constant && args.boxes.defined()) {
     args.boxes = args.boxes.detach();
   }
   if (crop) {

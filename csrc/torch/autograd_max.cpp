@@ -36,9 +36,9 @@ struct MaxNode : OpNode<MaxNode> {
   }
 };
 
-// roi_pool is piecewise constant in its boxes.
+// roi_pool is piecewise constant in its boxes; the checks, which come later, want some.
 Tensor differentiable_boxes(const RoiArgs& args) {
-  return args.call.op == "roi_pool" ? args.boxes.detach() : args.boxes;
+  return args.call.op == "roi_pool" && args.boxes.defined() ? args.boxes.detach() : args.boxes;
 }
 
 // The values' graph and tangent, for known winners.

@@ -68,14 +68,15 @@ void check_scale(const std::string& op, const char* name, double scale) {
 }  // namespace
 
 // The private operators take the public operator's name from anywhere.
-const Rule& rule_of(const std::string& op, Reduction reduction) {
+const Rule& rule_of(const std::string& name, Reduction reduction) {
   for (const Rule& rule : kRules) {
-    if (op == rule.op && reduction == rule.reduction) {
+    if (name == rule.op && reduction == rule.reduction) {
       return rule;
     }
   }
+  constexpr const char* op = "roiops";
   TORCH_CHECK(false, op, ": `op` must name an operator of roiops that takes a ",
-      reduction == Reduction::kMean ? "mean" : "maximum", ", but got ", op, ".");
+      reduction == Reduction::kMean ? "mean" : "maximum", ", but got \"", name, "\".");
 }
 
 const Rule& rule_of(const std::string& op) {

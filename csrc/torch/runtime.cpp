@@ -2,6 +2,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#if __has_include(<pthread.h>)
+#include <pthread.h>
+#endif
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
@@ -11,6 +20,51 @@
 #endif
 
 namespace roiops::cpu {
+namespace {
+
+// NOTE [Plain threads]
+// OpenMP's threads are not there in a process that fork() has made, but GNU's OpenMP waits for them
+// all the same: such a process starts threads of its own for every call. So does a library for
+// ThreadSanitizer, which does not see how OpenMP's threads wait for each other.
+#ifdef ROIOPS_PLAIN_THREADS
+std::atomic<bool> plain_threads{true};
+#else
+std::atomic<bool> plain_threads{false};
+#endif
+
+#if __has_include(<pthread.h>)
+[[maybe_unused]] const int registered =
+    pthread_atfork(nullptr, nullptr, [] { plain_threads = true; });
+#endif
+
+void on_plain_threads(int64_t count, const std::function<void()>& work) {
+  std::mutex mutex;
+  std::exception_ptr error;
+  const auto guarded = [&] {
+    try {
+      work();
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      error = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    try {
+      for (int64_t i = 1; i < count; ++i) {
+        threads.emplace_back(guarded);
+      }
+    } catch (const std::system_error&) {
+      // The system grants no more: those that there are do all of the work.
+    }
+    guarded();
+  }
+  if (error) {
+    std::rethrow_exception(error);
+  }
+}
+
+}  // namespace
 
 // Threads take the next items when they are done with theirs: pieces differ, and so do cores.
 void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain) {
@@ -25,11 +79,16 @@ void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& bo
   }
   const int64_t step = std::max<int64_t>(count / (threads * kTurns), 1);
   std::atomic<int64_t> next{0};
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+  const auto work = [&] {
     for (int64_t begin = next.fetch_add(step); begin < count; begin = next.fetch_add(step)) {
       body(begin, std::min(begin + step, count));
     }
-  });
+  };
+  if (plain_threads) {
+    on_plain_threads(threads, work);
+  } else {
+    at::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(); });
+  }
 }
 
 Isa isa() {

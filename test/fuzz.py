@@ -1,0 +1,116 @@
+"""Property tests of every operator by drawn calls: `make fuzz`, and a short run in test_fuzz.py.
+
+    python test/fuzz.py --seconds 300 --seed 17         # everything, again and again, until the time is up
+    python test/fuzz.py --op roi_align --check values   # a part of it
+    python test/fuzz.py --replay build/fuzz/failure.txt # one call
+
+The calls follow from the seed alone. Each is written to a file before it is made, so that one that
+ends or blocks the process is known too: the calls run in a child process, and the parent reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from op_table import OPS
+from properties import CHECKS, ENORMOUS
+from recipes import BY_NAME, Recipe, parse
+from strategies import recipes
+
+FOLDER = Path(__file__).resolve().parent.parent / "build" / "fuzz"
+SECONDS_PER_CALL = 60  # the reference takes less than one
+
+
+def recorded(check: Callable[[Recipe], None], log: Path) -> Callable[[Recipe], None]:
+    """The check, of a recipe that is known whatever happens."""
+
+    def run(recipe: Recipe) -> None:
+        log.write_text(f"{recipe!r}\n")
+        faulthandler.dump_traceback_later(SECONDS_PER_CALL, exit=True)
+        try:
+            with np.errstate(all="ignore"):  # the reference computes with inf and NaN
+                check(recipe)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    return run
+
+
+def run_check(op: str, check: str, number: int, examples: int, log: Path) -> None:
+    """`examples` recipes, which follow from `number`; the smallest that fails is the last one."""
+    run = given(recipes(BY_NAME[op], ENORMOUS[check]))(recorded(CHECKS[check], log))
+    limits = settings(
+        max_examples=examples, database=None, deadline=None, print_blob=False,
+        suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+    )  # fmt: skip
+    seed(number)(limits(run))()
+
+
+def child(arguments: argparse.Namespace) -> None:
+    log = arguments.log
+    if arguments.replay:
+        recipe = parse(arguments.replay.read_text())
+        for name in arguments.check:
+            recorded(CHECKS[name], log)(recipe)
+            print(f"{name}: passed")
+        return
+    end, number, calls = time.monotonic() + arguments.seconds, arguments.seed, 0
+    while True:
+        for op in arguments.op:
+            for check in arguments.check:
+                run_check(op, check, number, arguments.examples, log)
+                calls += arguments.examples
+                if time.monotonic() > end:
+                    print(f"fuzz: {calls} calls passed")
+                    return
+        print(f"fuzz: seed {number} passed", flush=True)
+        number += 1
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = [op.name for op in OPS]
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seed", type=int, default=None, help="default: a random one")
+    parser.add_argument("--examples", type=int, default=100, help="per operator, check and seed")
+    parser.add_argument("--op", nargs="+", choices=names, default=names, metavar="OP")
+    parser.add_argument("--check", nargs="+", choices=CHECKS, default=list(CHECKS))
+    parser.add_argument("--replay", type=Path, help="a file that holds a recipe")
+    parser.add_argument("--log", type=Path, default=FOLDER / "call.txt")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    if arguments.child:
+        faulthandler.enable()
+        child(arguments)
+        return 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    number = arguments.seed if arguments.seed is not None else random.randrange(2**31)
+    if not arguments.replay:
+        print(f"fuzz: --seed {number}, {arguments.seconds:g} seconds", flush=True)
+    rest = sys.argv[1:] if argv is None else list(argv)
+    command = [sys.executable, __file__, "--child", *rest]
+    done = subprocess.run([*command, "--seed", str(number)], check=False)
+    if done.returncode:
+        failure = FOLDER / "failure.txt"
+        failure.write_text(arguments.log.read_text())
+        print(f"fuzz: failed (exit status {done.returncode}) for\n{failure.read_text()}")
+        print(f"Again: make fuzz FUZZ_ARGS='--replay {failure}'")
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""What must hold for every call that the fuzzer draws. Each check takes a recipe, and raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import numpy as np
+import reference
+import torch
+from cases import Case, features, grad_of
+from recipes import Recipe
+from test_layouts import FEW
+from tolerance import assert_close, assert_same_bits
+from torch import Tensor
+
+
+def generator_of(recipe: Recipe) -> torch.Generator:
+    return torch.Generator().manual_seed(recipe.seed + 1)
+
+
+def underflow(dtype: torch.dtype) -> float:
+    """What is lost where sums fall below the normal numbers."""
+    return 64 * torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).tiny
+
+
+def growth(case: Case) -> float:
+    """By how much sums of many samples may exceed the tolerance, which is that of a few terms: a
+    unit in the last place for each term."""
+    if case.op.columns == 5:  # samples are not merged
+        counts = [np.bincount(taps.bin).max(initial=0) for taps in reference.all_taps(case)]
+        return 1 + max(counts, default=0) / 32
+    return 1 + max(case.options.sampling_ratio, 0) / 32 if case.op.samples else 1
+
+
+def check_values(recipe: Recipe) -> None:
+    """The result is the reference's."""
+    case = recipe.in_layout(recipe.case())
+    expected, slack = reference.values(case)
+    magnitude = reference.largest_of(case) + abs(case.options.extrapolation_value)
+    magnitude *= growth(case)
+    actual = case()
+    assert actual.dtype == case.dtype
+    assert_close(actual, expected, magnitude, slack + underflow(case.dtype))
+
+
+def summed(gradient: Tensor, case: Case) -> Tensor:
+    """Sums are those of the features' type, whatever the boxes' is."""
+    wide = gradient.dtype == torch.float64 and case.dtype != torch.float64
+    return gradient.float() if wide else gradient
+
+
+def check_gradients(recipe: Recipe) -> None:
+    """Those by the features, the boxes and the offsets are the reference's."""
+    case = recipe.in_layout(recipe.case())
+    grad = grad_of(case, generator_of(recipe))
+    expected = reference.input_gradients(case, grad)
+    magnitude = reference.input_gradients(case, grad.abs())
+    grown = growth(case)
+    for actual, (exact, slack), (terms, _) in zip(
+        case.input_gradients(grad), expected, magnitude, strict=True
+    ):
+        assert_close(actual, exact, grown * terms, slack)
+    if not recipe.row.differentiates_boxes(recipe.options):
+        return
+    bound = reference.box_gradient(case, grad)
+    by_boxes, by_extra = case.box_gradients(grad)
+    assert by_boxes.dtype == case.boxes.dtype
+    assert_close(summed(by_boxes, case), bound.by_boxes, grown * bound.magnitude, bound.slack)
+    if bound.by_extra is not None:
+        magnitude = grown * bound.extra_magnitude
+        assert_close(summed(by_extra, case), bound.by_extra, magnitude, bound.extra_slack)
+
+
+def check_transposes(recipe: Recipe) -> None:
+    """<A x, g> = <x, A^T g> and <J t, g> = <t, J^T g>, in float64."""
+    case = recipe.case(dtype="float64", boxes_dtype="float64").linear
+    generator = generator_of(recipe)
+    grad = grad_of(case, generator)
+    left = (case() * grad).sum()
+    gradients = case.input_gradients(grad)
+    right = sum((m * g).sum() for m, g in zip(case.maps, gradients, strict=True))
+    scale = float((case.map(torch.abs)() * grad.abs()).sum())
+    assert abs(float(left - right)) <= 1e-11 * scale + 1e-300, (left, right, scale)
+    if not recipe.row.differentiates_boxes(recipe.options):
+        return
+    bound = reference.box_gradient(case, grad)
+    by_boxes, by_extra = case.box_gradients(grad)
+    tangent = features(generator, *case.boxes.shape)
+    right, scale = (by_boxes * tangent).sum(), (bound.magnitude * tangent.abs()).sum()
+    extra_tangent = None
+    if bound.by_extra is not None:
+        extra_tangent = features(generator, *case.extra.shape)
+        right = right + (by_extra * extra_tangent).sum()
+        scale = scale + (bound.extra_magnitude * extra_tangent.abs()).sum()
+    left = (case.box_jvp(tangent, extra_tangent) * grad).sum()
+    assert abs(float(left - right)) <= 1e-11 * float(scale) + 1e-300, (left, right, scale)
+
+
+@contextmanager
+def threads(count: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def everything(case: Case, grad: Tensor) -> list[Tensor]:
+    tangent = torch.ones_like(case.boxes)
+    return [case(), *case.input_gradients(grad), *case.box_gradients(grad), case.box_jvp(tangent)]
+
+
+def check_bits(recipe: Recipe) -> None:
+    """Layout, threads, the order of boxes and other boxes change nothing."""
+    case = recipe.in_layout(recipe.case())
+    grad = recipe.laid_out(grad_of(case, generator_of(recipe)))
+    dense = case.map(torch.Tensor.contiguous)
+    with threads(1):
+        first = everything(case, grad)
+        few = recipe.channels < FEW and not recipe.row.takes_maximum
+        if not few:  # which are summed plane by plane if they are planes
+            for a, b in zip(everything(dense, grad.contiguous()), first, strict=True):
+                assert_same_bits(a, b, "layouts")
+        order = torch.arange(len(case.boxes)).flip(0)
+        assert_same_bits(case.rows(order)(), first[0][order], "orders of boxes")
+        for k in range(len(case.boxes)):
+            assert_same_bits(case.rows(slice(k, k + 1))()[0], first[0][k], "one box and all")
+    with threads(3):
+        for a, b in zip(everything(case, grad), first, strict=True):
+            assert_same_bits(a, b, "threads")
+
+
+def check_special_pixels(recipe: Recipe) -> None:
+    """NaN and inf reach the bins that the reference says, and no other."""
+    case, generator = recipe.case(), generator_of(recipe)
+    for m in case.maps:
+        flat = m.view(-1)
+        if len(flat) > 0:
+            where = torch.randint(len(flat), (3,), generator=generator)
+            flat[where] = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=m.dtype)
+    case = recipe.in_layout(case)
+    expected, slack = reference.values(case)
+    # A tap whose weight rounding may turn to zero is not compared; prroi_pool has no such.
+    sure = (slack <= (1e-6 if recipe.row.kinks == "smooth" else 0)).expand_as(expected)
+    actual = case()
+    assert torch.equal(actual[sure].isfinite(), expected[sure].isfinite())
+    assert actual.shape == case.output_shape
+
+
+CHECKS: dict[str, Callable[[Recipe], None]] = {
+    "values": check_values,
+    "gradients": check_gradients,
+    "transposes": check_transposes,
+    "bits": check_bits,
+    "special_pixels": check_special_pixels,
+}
+# Derivatives of enormous scales, features and offsets leave float32: these checks draw others.
+ENORMOUS = {"values": True, "gradients": False, "transposes": False, "bits": True,
+            "special_pixels": False}  # fmt: skip

@@ -1,0 +1,112 @@
+"""Builds the library for a sanitizer and runs calls of every operator under it.
+
+    python test/sanitizers/run.py address    # make asan: AddressSanitizer and UBSan, on part of the suite
+    python test/sanitizers/run.py thread     # make tsan: ThreadSanitizer, on calls.py
+
+More arguments go to pytest. The sanitizers are those of g++, loaded before Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+TEST, ROOT = HERE.parent, HERE.parent.parent
+
+# Hard boxes through every operator, type, layout and derivative; what is left out runs no other
+# line of C++, or starts processes that have not the sanitizer.
+SUITE = ("test_fuzz.py", "test_values.py", "test_layouts.py", "test_max.py", "test_gradients.py",
+         "test_regressions.py", "test_errors.py", "test_private_errors.py")  # fmt: skip
+NOT_THESE = "huge_boxes_take_no_time or largest_sampling or source_distribution or missing_options"
+
+
+@dataclass(frozen=True)
+class Sanitizer:
+    flags: str
+    libraries: tuple[str, ...]  # to be loaded first
+    symbol: str  # of an instrumented library
+    environment: dict[str, str]
+    command: tuple[str, ...]
+
+
+SANITIZERS = {
+    # libstdc++ too: otherwise the first C++ exception ends the process. Fresh memory is NaN, so
+    # that reading what nobody has written shows in results. Leaks are not looked for: Python and
+    # torch keep memory until the process ends; test_costs.py counts what calls leave behind.
+    "address": Sanitizer(
+        "address,undefined,float-cast-overflow",
+        ("libasan.so", "libubsan.so", "libstdc++.so.6"),
+        "__asan_init",
+        {
+            "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:"
+            "malloc_fill_byte=255:max_malloc_fill_size=268435456",
+            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        },
+        (sys.executable, "-m", "pytest", "-q", "-n", "auto", *SUITE, "-k", f"not ({NOT_THESE})"),
+    ),
+    # Its shadow memory needs addresses that are not randomised everywhere.
+    "thread": Sanitizer(
+        "thread",
+        ("libtsan.so", "libstdc++.so.6"),
+        "__tsan_init",
+        {"TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:exitcode=66"},
+        ("setarch", "--addr-no-randomize", sys.executable, str(HERE / "calls.py")),
+    ),
+}
+
+
+def output_of(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def build(name: str, sanitizer: Sanitizer) -> Path:
+    """The folder that holds the package."""
+    folder = ROOT / "build" / name
+    package = folder / "site" / "roiops"
+    generator = [] if (folder / "CMakeCache.txt").exists() or not ninja() else [
+        "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja()}"
+    ]  # fmt: skip
+    options = {
+        "CMAKE_BUILD_TYPE": "RelWithDebInfo",
+        "CMAKE_PREFIX_PATH": torch.utils.cmake_prefix_path,
+        "ROIOPS_WITH_CUDA": "OFF",
+        "ROIOPS_SANITIZE": sanitizer.flags,
+    }
+    cmake = ["cmake", "-S", ROOT, "-B", folder, *generator]
+    subprocess.run([*cmake, *(f"-D{k}={v}" for k, v in options.items())], check=True)
+    jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count() or 1)
+    subprocess.run(["cmake", "--build", folder, "--parallel", jobs], check=True)
+    subprocess.run(["cmake", "--install", folder, "--prefix", package], check=True)
+    for file in (ROOT / "roiops").glob("*.py"):
+        shutil.copy(file, package)
+    symbols = output_of("nm", "-D", str(package / "lib" / "libroiops.so"))
+    assert sanitizer.symbol in symbols, f"the library has no {sanitizer.symbol}"
+    return package.parent
+
+
+def ninja() -> str | None:
+    return shutil.which("ninja", path=Path(sys.executable).parent) or shutil.which("ninja")
+
+
+def main(name: str, *arguments: str) -> int:
+    sanitizer = SANITIZERS[name]
+    site = build(name, sanitizer)
+    libraries = [output_of("g++", f"-print-file-name={lib}") for lib in sanitizer.libraries]
+    environment = os.environ | sanitizer.environment | {
+        "LD_PRELOAD": " ".join(libraries),
+        "PYTHONPATH": str(site),
+        "ROIOPS_SITE": str(site),
+    }  # fmt: skip
+    command = [*sanitizer.command, *arguments]
+    return subprocess.run(command, cwd=TEST, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
