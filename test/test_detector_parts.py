@@ -11,11 +11,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(ROOT / "examples" / "detector"))
 
-from data import KINDS, Shapes, backgrounds
+from data import KINDS, Sample, Shapes, backgrounds
 from draw import paste
 from evaluate import Found, average_precision, hits, mean_average_precision
 from geometry import Rotated, Upright
-from loss import IGNORED, NOTHING, match
+from loss import IGNORED, NOTHING, Loss, collate, match
+from model import Detector
 
 UPRIGHT, ROTATED = Upright(), Rotated()
 
@@ -158,3 +159,14 @@ def test_which_boxes_stand_for_which_objects() -> None:
     assert match(iou, 0.5, 0.35).tolist() == [0, NOTHING, IGNORED, NOTHING, 1]
     iou[4, 1] = 0.0
     assert match(iou, 0.5, 0.35, every_truth=True).tolist() == [0, NOTHING, IGNORED, 1, 0]
+    assert match(torch.empty(3, 0), 0.5, 0.35, every_truth=True).tolist() == [NOTHING] * 3
+
+
+def test_an_image_without_objects_is_all_background() -> None:
+    shapes = Shapes(backgrounds(None, False), 3, rotated=False)
+    one, empty = shapes[0], shapes[1]
+    empty = Sample(empty.image, *(part[:0] for part in empty[1:]))
+    torch.manual_seed(0)
+    parts = Loss(Detector("align"))(*collate([one, empty]))
+    assert parts.shape == (5,) and parts.isfinite().all()
+    parts.sum().backward()

@@ -131,10 +131,11 @@ class Shapes:
         return (part.flip(2) if random.below(2) else part) * random.between(0.6, 1.2)
 
     def place(self, random: "Random") -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Boxes with angles, labels and corners of shapes that hardly overlap."""
+        """Boxes with angles, labels and corners of one or more shapes that hardly overlap."""
         boxes, labels, corners = [], [], []
-        wanted = 1 + random.below(self.most)
-        for _ in range(20 * wanted):
+        wanted, tries = 1 + random.below(self.most), 0
+        while len(boxes) < wanted and (not boxes or tries < 20 * wanted):
+            tries += 1
             kind, angle = random.below(len(KINDS)), random.between(-math.pi / 2, math.pi / 2)
             w = random.between(20, 60)
             h = w * random.between(0.5, 0.8)
@@ -150,8 +151,6 @@ class Shapes:
                     boxes.append((cx, cy, w, h, angle))
                     labels.append(kind)
                     corners.append(points)
-            if len(boxes) == wanted:
-                break
         return torch.tensor(boxes).view(-1, 5), torch.tensor(labels, dtype=torch.int64), corners
 
     def paint(self, random: "Random") -> Tensor:

@@ -42,6 +42,8 @@ def match(iou: Tensor, positive: float, negative: float, every_truth: bool = Fal
     NOTHING below `negative`, IGNORED from there to `positive`. With `every_truth` the box that fits
     an object best stands for it in any case.
     """
+    if iou.shape[1] == 0:
+        return torch.full((len(iou),), NOTHING, device=iou.device)
     best, which = iou.max(1)
     which = torch.where(best < positive, IGNORED, which)
     which = torch.where(best < negative, NOTHING, which)
@@ -59,7 +61,7 @@ def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
 class Loss(nn.Module):
     """The detector with its losses, as one module: what DistributedDataParallel wraps.
 
-    A batch -> [5]: proposals' scores and boxes, classes, boxes, masks.
+    A batch, with one object at least -> [5]: proposals' scores and boxes, classes, boxes, masks.
     """
 
     NAMES = ("objects", "proposals", "classes", "boxes", "masks")
