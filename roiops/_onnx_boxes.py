@@ -4,7 +4,8 @@ NOTE [NonMaxSuppression]
 ONNX's operator takes corners in any order and scores of type float32, says nothing of equal scores,
 and returns classes one after the other. So boxes are sorted first and get their rank as a score,
 which also makes the order of its results known; a reversed box, or one that is not finite, which
-must suppress nothing, becomes one without area; and each class has a row of scores.
+must suppress nothing, becomes one without area; and each class has a row of scores. A single image
+is a batch of one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from roiops._onnx_graph import (
+    BOOL,
     DOUBLE,
     FLOAT,
     INT64,
@@ -29,29 +31,21 @@ from roiops._onnx_graph import (
 )
 
 
-def _one_image(name: str, boxes: Value) -> None:
-    require(
-        len(boxes.shape) == 2,
-        f"{name}: `boxes` must be those of one image, [N, 4], to be exported, but got "
-        f"{len(boxes.shape)} dimensions. Export one call for each image.",
-    )
-
-
 def _without_area(boxes: Value) -> Value:
     """Boxes as they are, or points if they are reversed or their area is not finite."""
-    side = columns(boxes, 2, 4) - columns(boxes, 0, 2)
-    area = columns(side, 0, 1) * columns(side, 1, 2)
-    zero = typed(0.0, FLOAT)
-    upright = op.And(columns(side, 0, 1) >= zero, columns(side, 1, 2) >= zero)
+    x1, y1, x2, y2 = (op.Slice(boxes, [i], [i + 1], [2]) for i in range(4))
+    width, height, zero = x2 - x1, y2 - y1, typed(0.0, FLOAT)
+    area, upright = width * height, op.And(width >= zero, height >= zero)
     return op.Where(op.And(upright, area <= typed(LARGEST[FLOAT], FLOAT)), boxes, zero)
 
 
-def _order(scores: Value) -> Value:
-    """The numbers of the boxes by decreasing score, equal ones in order; NaN counts as infinite."""
-    wide = DOUBLE if scores.dtype == DOUBLE else FLOAT
-    values = cast(scores, scores.dtype, wide)
+def _order(scores: Value, dtype: Any) -> Value:
+    """[B, N]: the numbers of an image's boxes by decreasing score, equal ones in order; NaN counts
+    as infinite."""
+    wide = DOUBLE if dtype == DOUBLE else FLOAT
+    values = cast(scores, dtype, wide)
     values = op.Where(op.IsNaN(values), typed(inf, wide), values)
-    return op.TopK(values, size_of(scores, 0), axis=0)[1]
+    return op.TopK(values, size_of(scores, 1), axis=1)[1]
 
 
 def _threshold_in_float32(threshold: float) -> float:
@@ -76,9 +70,8 @@ def nms_padded(
     score_threshold: float | None = None,
     clockwise: bool = False,
 ) -> tuple[Value, Value]:
-    _one_image("nms_padded", boxes)
     require(
-        boxes.shape[1] == 4,
+        boxes.shape[-1] == 4,
         "nms_padded: `boxes` must not be rotated to be exported, because ONNX's NonMaxSuppression "
         "knows upright boxes only.",
     )
@@ -87,31 +80,60 @@ def nms_padded(
         "nms_padded: `boxes` must not be float64 to be exported, because ONNX's NonMaxSuppression "
         "is float32 only. Convert them.",
     )
-    order, limit, count = _order(scores), _limit(max_output), size_of(scores, 0)
-    sorted_boxes = op.Gather(_without_area(cast(boxes, boxes.dtype, FLOAT)), order, axis=0)
-    places = op.Range(typed(0, INT64), op.Squeeze(count), typed(1, INT64))
-    ranks = op.Unsqueeze(op.Cast(count - places, to=FLOAT), [0])  # [1, N]; the best has N
+    single, boxes_type, scores_type = len(boxes.shape) == 2, boxes.dtype, scores.dtype
+    if single:
+        boxes, scores = op.Unsqueeze(boxes, [0]), op.Unsqueeze(scores, [0])
+    limit, count = _limit(max_output), size_of(scores, 1)
+    order = _order(scores, scores_type)
+    corners = _without_area(cast(boxes, boxes_type, FLOAT))
+    corners = op.GatherND(corners, op.Unsqueeze(order, [2]), batch_dims=1)
+
+    ranks = op.Cast(count - _numbers(count), to=FLOAT)  # [N]; the best has N
+    ranks = op.Expand(ranks, op.Concat(size_of(scores, 0), typed([1], INT64), count, axis=0))
     if score_threshold is not None:
-        least = op.Cast(typed(score_threshold, DOUBLE), to=scores.dtype)
-        enough = op.Gather(op.Greater(scores, least), order, axis=0)
-        ranks = op.Where(enough, ranks, typed(-1.0, FLOAT))
+        enough = op.Greater(scores, op.Cast(typed(score_threshold, DOUBLE), to=scores_type))
+        enough = op.Cast(op.GatherElements(op.Cast(enough, to=INT64), order, axis=1), to=BOOL)
+        ranks = op.Where(op.Unsqueeze(enough, [1]), ranks, typed(-1.0, FLOAT))
     if idxs is not None:
         values, _, number, _ = op.Unique(op.Cast(idxs, to=INT64))
-        classes = op.Range(typed(0, INT64), op.Squeeze(size_of(values, 0)), typed(1, INT64))
-        own = op.Equal(op.Gather(number, order, axis=0), op.Unsqueeze(classes, [1]))
-        ranks = op.Where(own, ranks, typed(-1.0, FLOAT))
+        number = op.GatherElements(op.Reshape(number, op.Shape(scores), allowzero=1), order, axis=1)
+        classes = op.Unsqueeze(_numbers(size_of(values, 0)), [1])
+        own = op.Equal(op.Unsqueeze(number, [1]), classes)
+        ranks = op.Where(own, ranks, typed(-1.0, FLOAT))  # [B, classes, N]
     selected = op.NonMaxSuppression(
-        op.Unsqueeze(sorted_boxes, [0]),
-        op.Unsqueeze(ranks, [0]),
+        corners,
+        ranks,
         limit,
         typed([_threshold_in_float32(iou_threshold)], FLOAT),
         typed([0.0], FLOAT),
     )
-    kept = op.Squeeze(columns(selected, 2, 3), [1])
-    kept = op.TopK(kept, size_of(kept, 0), axis=0, largest=0)[0]
-    kept = op.Gather(order, op.Slice(kept, [0], limit, [0]), axis=0)
-    padding = op.Expand(typed([-1], INT64), limit - size_of(kept, 0))
-    return op.Concat(kept, padding, axis=0), op.Size(kept)
+    kept, counts = _in_rows(selected, order, limit)
+    return (op.Squeeze(kept, [0]), op.Squeeze(counts, [0])) if single else (kept, counts)
+
+
+def _numbers(count: Value) -> Value:
+    return op.Range(typed(0, INT64), op.Squeeze(count, [0]), typed(1, INT64))
+
+
+def _in_rows(selected: Value, order: Value, limit: Value) -> tuple[Value, Value]:
+    """What NonMaxSuppression returns, (image, class, rank) [M, 3] of all images, as the numbers of
+    boxes [B, limit], and how many each image has [B]."""
+    images = size_of(order, 0)
+    row = size_of(order, 1) + typed([1], INT64)  # no division by zero
+    key = op.Squeeze(columns(selected, 0, 1) * row + columns(selected, 2, 3), [1])
+    key = op.TopK(key, size_of(key, 0), axis=0, largest=0)[0]  # by image, then by rank
+    image = op.Div(key, row)
+    rank = key - image * row
+    box = op.GatherND(order, op.Concat(op.Unsqueeze(image, [1]), op.Unsqueeze(rank, [1]), axis=1))
+    own = op.Equal(op.Unsqueeze(_numbers(images), [1]), op.Unsqueeze(image, [0]))
+    counts = op.ReduceSum(op.Cast(own, to=INT64), [1], keepdims=0)
+    before = op.CumSum(counts, typed(0, INT64), exclusive=1)
+    place = _numbers(size_of(key, 0)) - op.Gather(before, image, axis=0)
+    at = op.Concat(op.Unsqueeze(image, [1]), op.Unsqueeze(place, [1]), axis=1)
+    fits = place < limit
+    rows = op.Expand(typed(-1, INT64), op.Concat(images, limit, axis=0))
+    rows = op.ScatterND(rows, op.Compress(at, fits, axis=0), op.Compress(box, fits, axis=0))
+    return rows, op.Where(counts < limit, counts, limit)
 
 
 def soft_nms_padded(*args: Any, **kwargs: Any) -> None:

@@ -26,6 +26,7 @@ Value = Any  # of the graph: an ir.Value, with Python's operators
 Type = Any  # an ir.DataType
 
 FLOAT, DOUBLE, INT64 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT64
+BOOL = ir.DataType.BOOL
 LARGEST = {FLOAT: 3.4028234e38, DOUBLE: 1.7976931348623157e308}
 EPSILON = {FLOAT: 2.0**-23, DOUBLE: 2.0**-52}
 # Whole pixels: in ONNX Runtime those of MaxRoiPool have 32 bits, and Max and Min of int64 compare

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,10 +90,24 @@ def test_what_has_no_form_in_onnx_says_so(generator) -> None:
         )
 
 
-def test_one_image_at_a_time(generator) -> None:
-    boxes, scores, idxs = (torch.stack([t, t]) for t in sample(9, generator))
-    for options in itertools.product((None,), (None, 0.1)):
-        with pytest.raises(Exception) as caught:
-            export(lambda b, s, i, o=options: roiops.nms_padded(b, s, 0.5, 4, *o)[0],
-                   boxes, scores, idxs)  # fmt: skip
-        assert "must be those of one image, [N, 4], to be exported" in causes(caught.value)
+BATCHES = {
+    "padded": lambda b, s, i: roiops.nms_padded(b, s, 0.3, 12)[0],
+    "count": lambda b, s, i: roiops.nms_padded(b, s, 0.3, 12, i, 0.4)[1],
+    "classes": lambda b, s, i: roiops.nms_padded(b, s, 0.3, 12, i, 0.4)[0],
+    "none": lambda b, s, i: roiops.nms_padded(b, s, 0.3, 12, i, 2.0)[0],
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_batches_of_images(name, generator) -> None:
+    def batch(images: int, count: int) -> list[Tensor]:
+        each = [sample(count, generator) for _ in range(images)]
+        return [torch.stack(parts) for parts in zip(*each, strict=True)]
+
+    function = BATCHES[name]
+    shapes = tuple({0: DYNAMIC, 1: DYNAMIC} for _ in range(3))
+    exported = Exported(Module(function), batch(3, 40), shapes)
+    for images, count in ((3, 40), (2, 130), (5, 7), (1, 2), (2, 1), (2, 0)):
+        args = batch(images, count)
+        got, expected = exported(*args), function(*args)
+        assert got.dtype == expected.dtype and torch.equal(got, expected), (images, count)
