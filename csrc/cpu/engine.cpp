@@ -19,7 +19,7 @@ template <typename S, typename Roi, typename T = Accumulator<S>>
 void gather_rows(const Roi& roi, const Block<const S>& in, const Block<S>& out) {
   constexpr int32_t kMany = kVectorBytes == 64 ? 8 : 4;
   const auto sum = [&]<int32_t kCount>(int64_t bin, int64_t lane) {
-    Sums<kCount, T> sums;
+    SumsOf<kCount, S> sums;
     sum_bin(roi.bin(bin), in.data + bin * in.bin_stride + lane, in.item_stride, 0, sums);
     sums.store_to(out.data + bin * out.item_stride + lane);
   };

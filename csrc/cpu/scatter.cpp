@@ -159,16 +159,28 @@ void scatter_roi(const AxisChunk<T>& chunk, int64_t at, const Band& band, Block<
   }
 }
 
+bool meets(const PixelSpan& span, const Band& band, int64_t width) {
+  return span.first < band.end_row * width && span.end > band.first_row * width;
+}
+
+template <typename Chunk>
+bool has_taps(const Chunk& chunk, const Band& band, int64_t width) {
+  for (int64_t at = band.run->begin; at < band.run->end; ++at) {
+    if (meets(chunk.span(at), band, width)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // sums += the shares of the band's RoIs, in order.
 template <typename S, typename T, typename Chunk>
 void scatter_band(const Chunk& chunk, const Band& band, int64_t width, const View<const S>& grad,
     const Block<T>& sums) {
-  const int64_t first = band.first_row * width, end = band.end_row * width;
   for (int64_t at = band.run->begin; at < band.run->end; ++at) {
-    const PixelSpan span = chunk.span(at);
-    if (span.first < end && span.end > first) {
+    if (meets(chunk.span(at), band, width)) {
       const Block<const S> bins = grad.block(chunk.order[at], band.channel, band.lanes);
-      scatter_roi<S>(chunk, at, band, bins, sums, first, end);
+      scatter_roi<S>(chunk, at, band, bins, sums, band.first_row * width, band.end_row * width);
     }
   }
 }
@@ -194,10 +206,13 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
         planes.lane_stride = map.bin_stride;
         planes.lanes = band.lanes * grad.items;
       }
-      if constexpr (std::is_same_v<In, T>) {
+      const bool rounds = !std::is_same_v<In, T> && has_taps(chunk, band, width);
+      if (!rounds) {
         clear_pixels(planes, 0, chunk.index == 0 ? pixels : 0);
+      }
+      if constexpr (std::is_same_v<In, T>) {
         scatter_band<S, T>(chunk, band, width, grad, map);
-      } else {
+      } else if (rounds) {
         const Scratch<T> sums(pixels * planes.lanes);
         std::fill_n(sums.get(), pixels * planes.lanes, T(0));
         // In the order of the map's memory: pixel by pixel, or plane by plane.

@@ -21,6 +21,34 @@ struct Sums {
   }
 };
 
+// The same of bfloat16, from and to; a pair of vectors shares its lanes out in turn.
+template <int32_t kCount>
+struct PairedSums {
+  static_assert(kCount % 2 == 0);
+  Vector<float> at[kCount] = {};
+
+  void add(float weight, const c10::BFloat16* values) {
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < kCount; i += 2) {
+      Vector<float> lower, upper;
+      load_halves(values + i * kWidth<float>, lower, upper);
+      at[i] += weight * lower;
+      at[i + 1] += weight * upper;
+    }
+  }
+  void store_to(c10::BFloat16* values) const {
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < kCount; i += 2) {
+      store_halves(values + i * kWidth<float>, at[i], at[i + 1]);
+    }
+  }
+};
+
+// Sums of what is stored as S, with results that are too.
+template <int32_t kCount, typename S, typename T = Accumulator<S>>
+using SumsOf = std::conditional_t<std::is_same_v<S, c10::BFloat16> && kCount % 2 == 0,
+    PairedSums<kCount>, Sums<kCount, T>>;
+
 // Of kCount lanes at any stride.
 template <int32_t kCount, typename T>
 struct StridedSums {

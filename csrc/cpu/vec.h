@@ -61,16 +61,20 @@ Vector<T> load(const S* at) {
   }
 }
 
+// bfloat16s, to nearest, ties to even, in the lower half of each word.
+inline Words::Wide rounded_halves(const Vector<float>& value) {
+  const auto word = bits_of<Words::Wide>(value);
+  const auto rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+  const auto is_nan = bits_of<Words::Wide>(value != value);
+  return (rounded & ~is_nan) | (0x7fc0 & is_nan);
+}
+
 template <typename T, typename S>
 void store(S* at, const Vector<T>& value) {
   if constexpr (std::is_same_v<S, T>) {
     __builtin_memcpy(at, &value, sizeof(value));
   } else if constexpr (std::is_same_v<S, c10::BFloat16>) {
-    const auto word = bits_of<Words::Wide>(value);
-    const auto rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;  // to nearest, ties to even
-    const auto is_nan = bits_of<Words::Wide>(value != value);
-    const auto halves =
-        __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), Words::Narrow);
+    const auto halves = __builtin_convertvector(rounded_halves(value), Words::Narrow);
     __builtin_memcpy(at, &halves, sizeof(halves));
   } else {
 #if defined(__AVX512F__)
@@ -85,6 +89,21 @@ void store(S* at, const Vector<T>& value) {
     }
 #endif
   }
+}
+
+// 2 * kWidth neighbouring bfloat16s, every other one in each vector: half the instructions that
+// neighbours in one vector take.
+inline void load_halves(const c10::BFloat16* at, Vector<float>& lower, Vector<float>& upper) {
+  Words::Wide words;
+  __builtin_memcpy(&words, at, sizeof(words));
+  lower = bits_of<Vector<float>>(words << 16);
+  upper = bits_of<Vector<float>>(words & 0xffff0000U);
+}
+
+inline void store_halves(
+    c10::BFloat16* at, const Vector<float>& lower, const Vector<float>& upper) {
+  const auto words = rounded_halves(lower) | rounded_halves(upper) << 16;
+  __builtin_memcpy(at, &words, sizeof(words));
 }
 
 // sum + a * b with the rounding that vectors have: left to itself, the compiler may take products
