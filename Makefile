@@ -9,7 +9,8 @@
 #   make asan | tsan     calls under AddressSanitizer and UBSan | under ThreadSanitizer
 #   make bench           time every operator beside torchvision's (BENCH_ARGS: see docs/benchmarks.md)
 #   make bench-plot      the chart of the results in RESULTS; bench-peers: other libraries
-#   make bench-models    torchvision's detection models, patched and unpatched
+#   make bench-models    torchvision's detection models, patched and unpatched; bench-nms: NMS
+#   make detector        train examples/detector (MODE=align|psroi|rotated), draw what it finds, export
 #   make pictures        draw the pictures of docs/ again
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own, without CUDA
@@ -38,7 +39,7 @@ PIP_INSTALL = $(1)/bin/pip install --quiet
 BUILD = $(call PIP_INSTALL,$(1)) --no-build-isolation --no-deps
 
 .PHONY: demo test cuda-build test-peers test-install wheel fuzz asan tsan bench bench-plot \
-  bench-peers bench-models pictures build build-peers lint format clean
+  bench-peers bench-models bench-nms detector pictures build build-peers lint format clean
 
 demo: build
 	$(VENV)/bin/python examples/demo.py --output build/demo
@@ -90,6 +91,17 @@ bench-peers: build-peers
 
 bench-models: build-peers
 	$(PEERS)/bin/python benchmark/models.py $(BENCH_ARGS)
+
+# torchvision's nms beside ours.
+bench-nms: build-peers
+	$(PEERS)/bin/python benchmark/nms.py $(BENCH_ARGS)
+
+MODE ?= align
+DETECTOR := build/detector
+detector: build
+	$(VENV)/bin/python examples/detector/train.py --mode $(MODE) --output $(DETECTOR)
+	$(VENV)/bin/python examples/detector/draw.py $(DETECTOR)/$(MODE).pt $(DETECTOR)/$(MODE).png
+	$(VENV)/bin/python examples/detector/export.py $(DETECTOR)/$(MODE).pt
 
 pictures: build
 	$(VENV)/bin/python examples/operators_picture.py

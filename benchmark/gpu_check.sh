@@ -42,7 +42,7 @@ step build 400 build || { tail -30 "$out/build.log"; exit 1; }
 
 export ROIOPS_REQUIRE_CUDA=1
 step device 120 "$env/bin/pytest" -q -p no:cacheprovider test/cuda/test_device.py \
-  test/cuda/test_cuda_build.py
+  test/cuda/test_device_boxes.py test/cuda/test_cuda_build.py
 step kernels 300 "$env/bin/pytest" -q -p no:cacheprovider -x test/test_values.py \
   test/test_layouts.py test/test_gradients.py -k 'cuda-'
 if [ "${1:-}" != fast ] && command -v compute-sanitizer >/dev/null; then
@@ -53,8 +53,10 @@ if [ "${1:-}" != fast ] && command -v compute-sanitizer >/dev/null; then
 fi
 step benchmark 240 "$env/bin/python" benchmark/run.py --device cuda --seconds 0.3 \
   --results "$out" --name gpu
+step nms 60 "$env/bin/python" benchmark/nms.py --device cuda --seconds 0.3 --results "$out" --name nms
 
 echo
+sed -n '/boxes/,$p' "$out/nms.log" | tail -30
 sed -n '/workload/,$p' "$out/benchmark.log" | tail -150
 printf '%s\n' "${results[@]}"
 ! printf '%s\n' "${results[@]}" | grep -q FAILED

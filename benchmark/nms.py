@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--threads", nargs="+", type=int, help="numbers of threads (CPU only; default: 1 2)")
     add("--seconds", type=float, default=1.0, help="for the repeats of a row (default: 1)")
     add("--name", default="nms", help="of the result file (default: nms)")
-    add("--results", type=Path, default=RESULTS, help="its folder (default: benchmark/results)")
+    add("--results", type=Path, default=RESULTS, help="its folder (default: build/benchmark)")
     options = parser.parse_args(arguments)
     options.threads = [None] if options.device == "cuda" else options.threads or [1, 2]
     return options

@@ -19,6 +19,9 @@ TOPICS = {
     "torchvision": ("patch_torchvision", "torchvision_patched"),
     "operators": ("roiops.visualize",),
     "migration": ("roiops.roi_align",),
+    "robustness": ("os.fork", "IndexError"),
+    "nms": ("roiops.nms_padded", "roiops.batched_nms", "roiops.box_iou_rotated"),
+    "detector": ("roiops.nms_padded", "roiops.multiscale_roi_align"),
 }
 
 
