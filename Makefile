@@ -71,7 +71,8 @@ build-peers: $(PEERS)/.ready
 cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
 cuda-build: build-peers
 	$(call PYTEST,$(PEERS)) $(PYTEST_ARGS) \
-	  --ignore test/peers --ignore test/test_peers.py --ignore test/test_consumer.py
+	  --ignore test/peers --ignore test/test_peers.py --ignore test/test_consumer.py \
+	  --ignore test/test_detector_example.py --ignore test/test_large.py
 
 # The rest of the suite, in the same environment and with the same build. A library with CUDA
 # kernels must be found by C++ programs without a CUDA toolkit.

@@ -12,8 +12,8 @@ import pytest
 import torch
 from few_pictures import Few
 
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript", reason="exports to ONNX")
+pytest.importorskip("onnxruntime", reason="runs exported models")
 
 import export
 from data import Shapes, backgrounds

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import torch
 from box_ops import hard_boxes, random_boxes, random_rotated
-from onnx_tools import DYNAMIC, Exported, causes
 from torch import Tensor, nn
 
 import roiops
+
+pytest.importorskip("onnxscript", reason="exports to ONNX")
+pytest.importorskip("onnxruntime", reason="runs exported models")
+
+from onnx_tools import DYNAMIC, Exported, causes
 
 
 class Module(nn.Module):
