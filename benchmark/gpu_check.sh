@@ -29,7 +29,7 @@ env=build/gpu_env
 step environment 60 bash -c "
   $python -m venv --system-site-packages $env &&
   { $env/bin/python -c 'import expecttest' 2>/dev/null ||
-    $env/bin/pip install --no-index --find-links ${WHEELS:-.} expecttest; }"
+    $env/bin/pip install ${WHEELS:+--no-index --find-links $WHEELS} expecttest; }"
 # setuptools and cmake may be too old for pip; the build directory is kept between runs.
 build() {
   local arch

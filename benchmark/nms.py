@@ -25,12 +25,12 @@ class Workload(NamedTuple):
 
     op: str
     boxes: int
-    extent: float  # of the image; boxes have sides up to 50
+    extent: float  # of the image; boxes have sides of 1 to 51
     threshold: float = 0.5
     classes: int = 0
 
 
-# The share of boxes that are kept is about 0.99, 0.45 and 0.03.
+# Of 5000 boxes about 0.99, 0.47 and 0.11 are kept; more of fewer boxes.
 EXTENTS = {"sparse": 3000.0, "dense": 150.0, "heap": 20.0}
 WORKLOADS = {
     f"{name}-{count}": Workload("nms", count, extent)

@@ -75,7 +75,9 @@ def check_box_list(op: str, input: Tensor, boxes: Any) -> None:
         devices = ", ".join(str(box.device) for box in boxes)
         raise RuntimeError(f"{op}: `boxes` must be on one device, but got {devices}.")
     # Compiled code leaves it to the kernel: asking here would bind the batch's size to the list's.
-    if not torch.compiler.is_compiling() and input.dim() > 0 and len(boxes) > input.size(0):
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or input.dim() != 4:
+        return
+    if len(boxes) > input.size(0):
         raise RuntimeError(
             f"{op}: `boxes` must have at most one tensor per image ({input.size(0)}), "
             f"but got {len(boxes)}."

@@ -34,8 +34,8 @@ def patch_torchvision() -> None:
     """Run torchvision's RoI operators on the kernels of roiops, until :func:`unpatch_torchvision`.
 
     Replaced are ``torchvision::roi_align``, ``roi_pool`` and ``ps_roi_align``, forward and backward,
-    and ``nms``, on the CPU and, if roiops was built with CUDA kernels, on CUDA; for the whole process. Whatever
-    calls them follows, no matter when it was made: functions and modules of ``torchvision.ops``,
+    and ``nms``, on the CPU and, if roiops was built with CUDA kernels, on CUDA; for the whole
+    process. Whatever calls them follows, no matter when it was made: functions and modules of ``torchvision.ops``,
     detection models, scripted, traced, exported and compiled ones. ``torchvision.ops.ps_roi_pool``
     computes something else than :func:`roiops.ps_roi_pool` and is left alone.
 

@@ -7,13 +7,16 @@ from torch.overrides import has_torch_function_variadic
 from roiops._boxes import as_one_call, check_tensors
 
 
-def _check_columns(op: str, boxes: Tensor, rotated: bool) -> None:
+def _check_columns(op: str, boxes: Tensor, upright: bool, rotated: bool) -> None:
     """The operators behind also take batches, and both kinds of boxes."""
     if not torch.jit.is_scripting() and torch.jit.is_tracing():
         return  # which would warn that it does not see the check
-    columns = 5 if rotated else 4
-    if boxes.dim() != 2 or boxes.size(1) != columns:
-        shape = "[N, 5] (cx, cy, w, h, angle)" if rotated else "[N, 4] (x1, y1, x2, y2)"
+    columns = boxes.size(1) if boxes.dim() == 2 else 0
+    if not ((upright and columns == 4) or (rotated and columns == 5)):
+        shapes = ["[N, 4] (x1, y1, x2, y2)"] if upright else torch.jit.annotate(list[str], [])
+        if rotated:
+            shapes.append("[N, 5] (cx, cy, w, h, angle)")
+        shape = " or ".join(shapes)
         raise RuntimeError(f"{op}: `boxes` must have shape {shape}, but got {list(boxes.size())}.")
 
 
@@ -53,13 +56,14 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
     Raises:
         TypeError: an argument is no tensor where it must be.
-        RuntimeError: any other wrong argument, with its name, the rule and its value.
+        RuntimeError: any other wrong argument, with its name, the rule and its value; the sentences
+            of the operators behind name them, ``nms_padded`` and ``soft_nms_padded``.
     """
     if has_torch_function_variadic(boxes, scores):
         return as_one_call(nms, (boxes, scores), boxes, scores, iou_threshold)
     if not torch.jit.is_scripting():
         check_tensors("nms", boxes=boxes, scores=scores)
-    _check_columns("nms", boxes, False)
+    _check_columns("nms", boxes, True, False)
     numbers, count = torch.ops.roiops.nms_padded(boxes, scores, iou_threshold, boxes.size(0))
     return _cut([numbers], count)[0]
 
@@ -83,7 +87,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
         return as_one_call(batched_nms, (boxes, scores, idxs), boxes, scores, idxs, iou_threshold)
     if not torch.jit.is_scripting():
         check_tensors("batched_nms", boxes=boxes, scores=scores, idxs=idxs)
-    _check_columns("batched_nms", boxes, False)
+    _check_columns("batched_nms", boxes, True, False)
     numbers, count = torch.ops.roiops.nms_padded(boxes, scores, iou_threshold, boxes.size(0), idxs)
     return _cut([numbers], count)[0]
 
@@ -122,7 +126,7 @@ def nms_rotated(
         check_tensors("nms_rotated", boxes=boxes, scores=scores)
         if idxs is not None:
             check_tensors("nms_rotated", idxs=idxs)
-    _check_columns("nms_rotated", boxes, True)
+    _check_columns("nms_rotated", boxes, False, True)
     numbers, count = torch.ops.roiops.nms_padded(
         boxes, scores, iou_threshold, boxes.size(0), idxs, None, clockwise
     )
@@ -141,7 +145,7 @@ def soft_nms(
 ) -> tuple[Tensor, Tensor]:
     """Lowers the scores of overlapping boxes instead of dropping them (Soft-NMS).
 
-    From Bodla et al., arXiv:1704.04503, section 3, with MMCV's defaults. The box with the highest
+    From Bodla et al., arXiv:1704.04503, with MMCV's defaults. The box with the highest
     score is kept, and the scores of the others are lowered by their IoU with it; then the next.
 
     Args:
@@ -180,7 +184,7 @@ def soft_nms(
         check_tensors("soft_nms", boxes=boxes, scores=scores)
         if idxs is not None:
             check_tensors("soft_nms", idxs=idxs)
-    _check_columns("soft_nms", boxes, boxes.dim() == 2 and boxes.size(1) == 5)
+    _check_columns("soft_nms", boxes, True, True)
     numbers, lowered, count = torch.ops.roiops.soft_nms_padded(
         boxes, scores, boxes.size(0), iou_threshold, sigma, min_score, method, idxs, clockwise
     )
@@ -199,7 +203,8 @@ def nms_padded(
 ) -> tuple[Tensor, Tensor]:
     """:func:`nms` with a result of fixed size: for export, batches of images and CUDA graphs.
 
-    The other functions are this one, cut to the count. It never waits for the device.
+    :func:`nms`, :func:`batched_nms` and :func:`nms_rotated` are this one, cut to the count. It never
+    waits for the device.
 
     Args:
         boxes (Tensor[N, 4] or Tensor[B, N, 4]): as in :func:`nms`; or with five columns as in
@@ -209,7 +214,8 @@ def nms_padded(
         max_output (int): how many boxes to keep at most, for each image. The search ends there.
         idxs (Tensor[N] or Tensor[B, N], or None): as in :func:`batched_nms`.
         score_threshold (float or None): boxes take part whose ``scores > score_threshold``; NaN is
-            not. Padding of ``boxes`` is left out by a score of ``-inf``.
+            not. With any threshold, ``-inf`` too, padding with a score of ``-inf`` is left out; with
+            None it takes part.
         clockwise (bool): of rotated boxes.
 
     Returns:
@@ -252,10 +258,10 @@ def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
         Tensor[N, M] or Tensor[B, N, M]: float32, float64 if either argument is; not rounded to
         16 bits.
 
-    Two boxes without area give 0, where torchvision gives NaN; a NaN coordinate or an infinite area
-    gives NaN. N or M may be 0.
-    Gradients: to both, of any order. Deterministic: the same on any number of threads.
-    Errors are those of :func:`nms`.
+    Two boxes without area give 0, where torchvision gives NaN; a NaN coordinate gives NaN, an area
+    beyond the type's range 0, or NaN beside another such box. N or M may be 0.
+    Gradients: to both, of any order; NaN to a box that is not finite. Deterministic: the same on any
+    number of threads. Errors are those of :func:`nms`.
     """
     if has_torch_function_variadic(boxes1, boxes2):
         return as_one_call(box_iou, (boxes1, boxes2), boxes1, boxes2)
@@ -278,7 +284,8 @@ def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, clockwise: bool = False) -> 
         Tensor[N, M] or Tensor[B, N, M]: float32, float64 if either argument is.
 
     A side of zero or less makes a box without area, whose IoU is 0; a box that is not finite gives
-    NaN. N or M may be 0.
+    NaN, and one whose area is beyond the type's range 0, or NaN beside another such box. N or M may
+    be 0.
     Gradients: none; backward raises. Determinism and errors are those of :func:`box_iou`.
     """
     if has_torch_function_variadic(boxes1, boxes2):

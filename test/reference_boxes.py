@@ -125,12 +125,14 @@ def soft_nms(
         if score < min_score:
             break
         kept.append((number, score))
-        for i in left:
+        for i, value in left.items():
             if idxs is not None and idxs[i] != idxs[number]:
                 continue
             shared = overlap(boxes[number].double(), boxes[i].double())
+            factor = 1.0
             if method == "gaussian" and shared > 0:
-                left[i] *= math.exp(-(shared**2) / sigma)
+                factor = math.exp(-(shared**2) / sigma)
             elif method == "linear" and shared >= iou_threshold and shared > 0:
-                left[i] *= 1 - shared
+                factor = 1 - shared
+            left[i] = value * factor if factor or math.isnan(value) else 0.0
     return [k for k, _ in kept], [s for _, s in kept]

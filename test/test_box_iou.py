@@ -137,7 +137,19 @@ def test_boxes_that_touch_share_nothing(device) -> None:
     assert roiops.box_iou_rotated(base, diamond).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rotated_boxes_that_are_apart_share_nothing(dtype, device, generator) -> None:
+    """Exactly: a threshold of 0 asks for it."""
+    boxes = random_rotated(200, generator, extent=600.0)[0].to(device, dtype)
+    ious = roiops.box_iou_rotated(boxes, boxes)
+    radius = boxes[:, 2:4].double().norm(dim=1) / 2
+    apart = torch.cdist(boxes[:, :2].double(), boxes[:, :2].double()) > radius[:, None] + radius
+    assert 10000 < int(apart.sum()) and not ious[apart].any()
+
+
 @pytest.mark.parametrize("name, box, expected", [
+    ("steep", (0, 0, 1e-30, 1e10, 1e-40), 0.0),
+    ("beyond", (3.4e38, 0, 2, 2, 0), 0.0),
     ("no_width", (0, 0, 0, 2, 0.3), 0.0),
     ("negative", (0, 0, -2, -2, 0.3), 0.0),
     ("nan_angle", (0, 0, 2, 2, math.nan), math.nan),

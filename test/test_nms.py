@@ -121,6 +121,30 @@ def test_rotated_boxes(dtype, clockwise, device, generator) -> None:
     assert expected != reference_boxes.nms(boxes, scores, 0.25, idxs, clockwise=not clockwise)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1e-30, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rotated_boxes_that_share_nothing_stay(dtype, threshold, device, generator) -> None:
+    boxes, scores = random_rotated(150, generator, extent=300.0)
+    boxes = boxes.to(dtype)
+    got = roiops.nms_rotated(boxes.to(device), scores.to(device), threshold)
+    assert got.tolist() == reference_boxes.nms(boxes, scores, threshold)
+
+
+def test_suppression_follows_the_matrix(device, generator) -> None:
+    """The overlap of a kept box with a candidate, in this order, to the last bit."""
+    boxes, scores = random_rotated(300, generator)
+    boxes = boxes[scores.argsort(descending=True, stable=True)].to(device)
+    ious = roiops.box_iou_rotated(boxes, boxes)
+    rows, columns = (ious != ious.T).triu(1).nonzero(as_tuple=True)
+    assert len(rows) > 100
+    for kept, candidate in zip(rows[:100].tolist(), columns[:100].tolist(), strict=True):
+        threshold = min(ious[kept, candidate].item(), ious[candidate, kept].item())
+        pair = roiops.nms_rotated(
+            boxes[[kept, candidate]], torch.tensor([1.0, 0], device=device), threshold
+        )
+        assert len(pair) == 2 - int(ious[kept, candidate].item() > threshold)
+
+
 @pytest.mark.parametrize("most", [0, 1, 5, 64, 200, 300])
 def test_padded(most, device, generator) -> None:
     boxes, scores = random_boxes(200, generator)

@@ -118,7 +118,7 @@ PYTHON = {
 @pytest.mark.parametrize("name", PYTHON)
 def test_functions_that_take_one_image_say_so(name) -> None:
     corners, turned = "[N, 4] (x1, y1, x2, y2)", "[N, 5] (cx, cy, w, h, angle)"
-    shape = turned if name == "nms_rotated" else corners
+    shape = {"nms_rotated": turned, "soft_nms": f"{corners} or {turned}"}.get(name, corners)
     wrong = [IMAGES, torch.zeros(3, 6), torch.zeros(4)]
     if name != "soft_nms":
         wrong.append(BOXES if name == "nms_rotated" else TURNED)

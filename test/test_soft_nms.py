@@ -31,6 +31,14 @@ def check(boxes, scores, device, least=0.05, **options) -> int:
 
 
 @each_method
+def test_an_infinite_score_never_becomes_nan(method, device) -> None:
+    boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [9, 9, 12, 12]], device=device)
+    scores = torch.tensor([torch.inf, torch.inf, 0.5], device=device)
+    kept, lowered = roiops.soft_nms(boxes, scores, sigma=1e-30, method=method)
+    assert kept.tolist() == [0, 2] and lowered.tolist() == [torch.inf, 0.5]
+
+
+@each_method
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).split(".")[1])
 def test_follows_the_paper(method, dtype, device, generator) -> None:
     boxes, scores = random_boxes(120, generator, extent=40.0)

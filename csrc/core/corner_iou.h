@@ -6,8 +6,8 @@
 // V{} for zero and the choices instead of branches. IoU is intersection / union in the type of the
 // boxes, in torchvision's order of operations and without contraction, so that a decision
 // "IoU > threshold" has torchvision's bits. Boxes without a union (both without area, or reversed)
-// have an IoU of 0; NaN coordinates and areas that are not finite give NaN, which no threshold is
-// below: such a box neither suppresses nor is suppressed.
+// have an IoU of 0; A NaN coordinate gives NaN; an area that is not finite gives 0, or NaN beside
+// another one. No threshold is below either: such a box neither suppresses nor is suppressed.
 #pragma once
 
 #include <cmath>

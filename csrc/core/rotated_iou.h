@@ -56,10 +56,12 @@ struct RotatedBoxes {
       const int32_t next = (i + 1) % 4;
       twice = twice - twice_below(xs[i], ys[i], xs[next], ys[next], a[kWidth], a[kHeight]);
     }
-    // Rounding must not make an overlap of none, or one that is larger than a box.
+    // Rounding must not make an overlap that is larger than a box, or one of none: the integral of
+    // boxes that are apart cancels, but for rounding.
     const V most = smaller(a[kArea], b[kArea]);
     const V area = twice / (V{} + 2);
-    return area < V{} ? V{} : area > most ? most : area;
+    const V inside = area < V{} ? V{} : area > most ? most : area;
+    return are_apart(dx, dy, x, y, cosine, sine, a, b) ? V{} : inside;
   }
 
   ROIOPS_PAIR static V iou(const V* a, const V* b) {
@@ -76,13 +78,31 @@ struct RotatedBoxes {
   }
 
  private:
+  // Whether a side of one box has the other one behind it. (x, y) is b's centre, and cosine and
+  // sine turn b's axes, as seen from a.
+  ROIOPS_PAIR static auto are_apart(const V& dx, const V& dy, const V& x, const V& y,
+      const V& cosine, const V& sine, const V* a, const V* b) {
+    const V c = larger<V>(cosine, -cosine), s = larger<V>(sine, -sine);
+    const V reach = a[kRadius] + b[kRadius];  // where turning would overflow
+    return is_beyond(dx, reach) | is_beyond(dy, reach) |
+           is_beyond(x, a[kWidth] + b[kWidth] * c + b[kHeight] * s) |
+           is_beyond(y, a[kHeight] + b[kWidth] * s + b[kHeight] * c) |
+           is_beyond<V>(x * cosine - y * sine, b[kWidth] + a[kWidth] * c + a[kHeight] * s) |
+           is_beyond<V>(x * sine + y * cosine, b[kHeight] + a[kWidth] * s + a[kHeight] * c);
+  }
+
+  ROIOPS_PAIR static auto is_beyond(const V& place, const V& reach) {
+    return (place >= reach) | (-place >= reach);
+  }
+
   // Twice the integral of y, clamped to the height, along an edge, where x is within the width.
   ROIOPS_PAIR static V twice_below(
       const V& x0, const V& y0, const V& x1, const V& y1, const V& width, const V& height) {
     const V one = V{} + 1;
     const V left = between<V>(-width, x0, width), right = between<V>(-width, x1, width);
     const V run = x1 - x0;
-    const V slope = (y1 - y0) / (run == V{} ? one : run);
+    const V most = V{} + 3e38F;  // no infinity, which times a distance of 0 would be NaN
+    const V slope = between<V>(-most, (y1 - y0) / (run == V{} ? one : run), most);
     // Each end from its own corner, which is exact where nothing is cut off; and on the edge, also
     // where the slope is too steep for a number.
     const V low = smaller(y0, y1), high = larger(y0, y1);

@@ -1,5 +1,4 @@
-// How a kept box lowers the scores of the others (Soft-NMS, Bodla et al., arXiv:1704.04503,
-// section 3).
+// How a kept box lowers the scores of the others (Soft-NMS, Bodla et al., arXiv:1704.04503).
 #pragma once
 
 #include <cmath>
@@ -16,10 +15,11 @@ struct SoftDecay {
 
   // NaN and 0 leave the score as it is.
   C10_HOST_DEVICE T operator()(T score, T iou) const {
-    if (gaussian) {
-      return iou > T(0) ? score * T(std::exp(-(iou * iou) / sigma)) : score;
+    if (!(iou > T(0)) || (!gaussian && iou < iou_threshold)) {
+      return score;
     }
-    return iou > T(0) && iou >= iou_threshold ? score * (T(1) - iou) : score;
+    const T factor = gaussian ? T(std::exp(-(iou * iou) / sigma)) : T(1) - iou;
+    return factor > T(0) || score != score ? score * factor : T(0);  // of infinity too
   }
 };
 

@@ -59,7 +59,7 @@ bool any_above(
     for (int32_t lane = 0; lane < kLanes<T>; lane += kWidth<T>) {
       const Fields<Kind, T> others = boxes_at<Kind>(groups, group, lane);
       if (any(~Kind::is_below(one.at, others.at, doubt)) &&
-          any(Kind::iou(one.at, others.at) > limit)) {
+          any(Kind::iou(others.at, one.at) > limit)) {  // kept, candidate: as on CUDA
         return true;
       }
     }

@@ -37,16 +37,20 @@ std::atomic<bool> plain_threads{false};
     pthread_atfork(nullptr, nullptr, [] { plain_threads = true; });
 #endif
 
+thread_local bool in_plain_region = false;
+
 void on_plain_threads(int64_t count, const std::function<void()>& work) {
   std::mutex mutex;
   std::exception_ptr error;
   const auto guarded = [&] {
+    in_plain_region = true;
     try {
       work();
     } catch (...) {
       const std::lock_guard lock(mutex);
       error = std::current_exception();
     }
+    in_plain_region = false;
   };
   {
     std::vector<std::jthread> threads;
@@ -69,8 +73,8 @@ void on_plain_threads(int64_t count, const std::function<void()>& work) {
 // Threads take the next items when they are done with theirs: pieces differ, and so do cores.
 void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain) {
   constexpr int64_t kTurns = 8;
-  const int64_t threads =
-      std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(), count / grain);
+  const bool nested = at::in_parallel_region() || in_plain_region;
+  const int64_t threads = std::min<int64_t>(nested ? 1 : at::get_num_threads(), count / grain);
   if (threads <= 1) {
     if (count > 0) {
       body(0, count);

@@ -106,13 +106,15 @@ Tensor roi_pool_backward_kernel(Keys keys, const Tensor& grad, const Tensor& roi
       max_backward_op().redispatch(keys, grad, argmax, rois, input_size, call.op, call.options));
 }
 
-// torchvision takes any threshold: nothing is above one that no IoU reaches, or above NaN.
+// Nothing is above a threshold that no IoU reaches, or above NaN.
 Tensor nms_kernel(Keys keys, const Tensor& dets, const Tensor& scores, double iou_threshold) {
   TORCH_CHECK(dets.scalar_type() == scores.scalar_type(), "torchvision::nms: `scores` must be ",
       c10::getDtypeNames(dets.scalar_type()).first, " as `dets`, but got ",
       c10::getDtypeNames(scores.scalar_type()).first, ".");
   TORCH_CHECK(dets.dim() == 2 && dets.size(1) == 4,
       "torchvision::nms: `dets` must have shape [N, 4], ", "but got ", dets.sizes(), ".");
+  TORCH_CHECK(!(iou_threshold < 0), "torchvision::nms: `iou_threshold` must not be negative, ",
+      "but got ", iou_threshold, ".");
   const double threshold = iou_threshold <= 1 ? iou_threshold : 1;
   const auto [numbers, count] = nms_padded_op().redispatch(
       keys, dets, scores, threshold, dets.sym_size(0), std::nullopt, std::nullopt, false);

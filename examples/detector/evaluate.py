@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 THRESHOLDS = torch.arange(0.5, 1.0, 0.05)  # of intersection over union
-RECALLS = torch.linspace(0, 1, 101)
+RECALLS = torch.linspace(0, 1, 101, dtype=torch.float64)
 
 
 class Found(NamedTuple):
@@ -41,7 +41,7 @@ def average_precision(scores: Tensor, right: Tensor, count: int) -> float:
     precision = right.cumsum(0) / torch.arange(1, len(right) + 1)
     # At each recall, the best precision at that recall or any higher one.
     precision = precision.flip(0).cummax(0).values.flip(0)
-    at = torch.searchsorted(recall, RECALLS.double() - 1e-9)
+    at = torch.searchsorted(recall, RECALLS - 1e-9)
     return torch.cat([precision, torch.zeros(1)])[at].mean().item()
 
 

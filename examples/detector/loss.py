@@ -44,7 +44,7 @@ def match(iou: Tensor, positive: float, negative: float, every_truth: bool = Fal
     """
     if iou.shape[1] == 0:
         return torch.full((len(iou),), NOTHING, device=iou.device)
-    best, which = iou.max(1)
+    best, which = iou.nan_to_num(0.0).max(1)
     which = torch.where(best < positive, IGNORED, which)
     which = torch.where(best < negative, NOTHING, which)
     if every_truth:

@@ -4,8 +4,8 @@
     mode "psroi"    R-FCN's position-sensitive box head (arXiv:1605.06409, arXiv:1711.07264)
     mode "rotated"  boxes with angles from proposals with angles (RRPN, arXiv:1703.01086)
 
-A picture of any size goes in. What comes out has a fixed size, with scores of 0 in rows that are
-not used, so that the same code is trained, scripted, exported and compiled. loss.py trains it.
+Pictures of any size from 64 x 64 go in. What comes out has a fixed size, with scores of 0 in rows that
+are not used, so that forward is scripted, exported and compiled. loss.py trains the modules.
 """
 
 from pathlib import Path

@@ -100,7 +100,7 @@ def test_box_iou_of_hard_boxes() -> None:
 @two_types
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 1.5, math.nan])
 def test_patched(threshold, dtype, generator) -> None:
-    """Their function on our kernel, with any threshold that they take."""
+    """Their function on our kernel, with any threshold that is not negative."""
     for boxes, scores in (random_boxes(700, generator), hard_boxes()):
         boxes, scores = boxes.to(dtype), scores.to(dtype)
         expected = theirs.nms(boxes, scores, threshold)
@@ -115,6 +115,10 @@ def test_patched(threshold, dtype, generator) -> None:
             RuntimeError, match="`scores` must be float32 as `dets`, but got float64"
         ):
             theirs.nms(boxes.float(), scores.double(), threshold)
+        with pytest.raises(
+            RuntimeError, match="nms: `iou_threshold` must not be negative, but got -0.5"
+        ):
+            theirs.nms(boxes, scores, -0.5)
 
 
 @pytest.mark.parametrize("name", ["nms", "batched_nms", "box_iou"])

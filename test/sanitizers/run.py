@@ -23,7 +23,8 @@ TEST, ROOT = HERE.parent, HERE.parent.parent
 # Hard boxes through every operator, type, layout and derivative; what is left out runs no other
 # line of C++, or starts processes that have not the sanitizer.
 SUITE = ("test_fuzz.py", "test_values.py", "test_layouts.py", "test_max.py", "test_gradients.py",
-         "test_regressions.py", "test_errors.py", "test_private_errors.py")  # fmt: skip
+         "test_regressions.py", "test_errors.py", "test_private_errors.py",
+         "test_nms.py", "test_soft_nms.py", "test_box_iou.py")  # fmt: skip
 NOT_THESE = "huge_boxes_take_no_time or largest_sampling or source_distribution or missing_options"
 
 

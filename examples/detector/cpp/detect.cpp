@@ -121,7 +121,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    detect(argv[1], argv[2], argv[3], argc == 5 ? std::strtof(argv[4], nullptr) : 0.5f);
+    detect(argv[1], argv[2], argv[3], argc == 5 ? std::strtof(argv[4], nullptr) : 0.7f);
     return 0;
   } catch (const c10::Error& error) {
     std::cerr << "detect: " << error.what_without_backtrace() << '\n';
