@@ -55,6 +55,7 @@ def test_a_detection_of_another_class_hits_nothing() -> None:
         ([0, 0], 2, 0.0),
         ([], 3, 0.0),
         ([1], 2, 51 / 101),  # recalls 0 to 0.5
+        ([1] * 7 + [0], 25, 29 / 101),  # a recall of 0.28, which no float32 is
         ([0, 1], 1, 0.5),  # precision 1/2 at every recall
         # Precisions 1, 1/2, 2/3 at recalls 1/2, 1/2, 1: 51 recalls at 1, 50 at 2/3.
         ([1, 0, 1], 2, (51 + 50 * 2 / 3) / 101),

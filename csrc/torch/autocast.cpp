@@ -25,7 +25,7 @@ void register_autocast(torch::Library& m) {
   for_each_mean_op(
       [&]<typename Op>() { m.impl(Op::kName, &Autocast<Op>::template kernel<MeanOp>); });
   for_each_max_op([&]<typename Op>() { m.impl(Op::kName, &Autocast<Op>::template kernel<MaxOp>); });
-  // These compute in float32 whatever they are given.
+  // These compute in float32, or float64, whatever they are given.
   for (const char* op : {"nms_padded", "soft_nms_padded", "box_iou", "box_iou_rotated"}) {
     m.impl(op, torch::CppFunction::makeFallthrough());
   }

@@ -110,10 +110,15 @@ def main() -> None:
     parser.add_argument("--backgrounds", type=Path, help="a folder of photographs of your own")
     parser.add_argument("--output", type=Path, default=Path("build/detector"))
     options = parser.parse_args()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if options.batch % processes:
+        parser.error("--batch must be a multiple of the number of processes")
+    if options.pictures < 1:
+        parser.error("--pictures must be positive")
 
     if "RANK" in os.environ:  # started by torchrun
         dist.init_process_group("gloo")
-    torch.set_num_threads(max(1, options.threads // int(os.environ.get("WORLD_SIZE", "1"))))
+    torch.set_num_threads(max(1, options.threads // processes))
     torch.manual_seed(options.seed)
     model, rotated = Detector(options.mode), options.mode == "rotated"
     shapes = Shapes(backgrounds(options.backgrounds, held_out=False), TRAINING, rotated)
