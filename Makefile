@@ -68,11 +68,13 @@ build-peers: export CMAKE_ARGS += $(PEERS_CMAKE_ARGS)
 build-peers: $(PEERS)/.ready
 	$(call BUILD,$(PEERS)) --force-reinstall .
 
+# What test-peers runs, and what would find nothing here that `make test` has not found.
+NOT_BESIDE_CUDA := peers consumer detector_example fuzz large processes schema_calls \
+  visualize visualize_bins visualize_draw
 cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
 cuda-build: build-peers
 	$(call PYTEST,$(PEERS)) $(PYTEST_ARGS) \
-	  --ignore test/peers --ignore test/test_peers.py --ignore test/test_consumer.py \
-	  --ignore test/test_detector_example.py --ignore test/test_large.py
+	  $(addprefix --ignore test/,peers $(NOT_BESIDE_CUDA:%=test_%.py))
 
 # The rest of the suite, in the same environment and with the same build. A library with CUDA
 # kernels must be found by C++ programs without a CUDA toolkit.
