@@ -12,8 +12,7 @@ namespace {
 
 // NOTE [IoU] in PyTorch's operators: the same values, at more memory.
 Tensor differentiable_iou(const Tensor& boxes1, const Tensor& boxes2) {
-  const bool wide = boxes1.scalar_type() == at::kDouble || boxes2.scalar_type() == at::kDouble;
-  const auto type = wide ? at::kDouble : at::kFloat;
+  const auto type = any_double(boxes1, boxes2) ? at::kDouble : at::kFloat;
   const Tensor a = boxes1.to(type).unsqueeze(-2), b = boxes2.to(type).unsqueeze(-3);
   const auto area = [](const Tensor& box) {
     return (box.select(-1, 2) - box.select(-1, 0)) * (box.select(-1, 3) - box.select(-1, 1));

@@ -56,8 +56,8 @@ struct BlockNms {
     }
     const Tensor classes = classes_of(args, {});
     const Tensor waiting = at::ones(args.scores.sizes(), args.scores.options().dtype(at::kBool));
-    const bool wide = args.scores.scalar_type() == at::kDouble;
-    const Tensor boxes = wide ? args.boxes.to(at::kDouble) : args.boxes;
+    const Tensor boxes =
+        any_double(args.boxes, args.scores) ? args.boxes.to(at::kDouble) : args.boxes;
     with_kind(boxes, args.rotated(), [&]<typename T, typename Kind>() {
       const Tensor fields = prepare<T, Kind>(boxes, args.clockwise, {});
       const Tensor current = args.scores.to(
@@ -85,7 +85,7 @@ struct BlockNms {
       const Tensor first = prepare<T, Kind>(args.boxes1, args.clockwise, {}),
                    second = prepare<T, Kind>(args.boxes2, args.clockwise, {});
       const cuda::IouMatrix<T, Kind> kernel{pointer<T>(first), pointer<T>(second),
-          images_of(args.boxes1), args.boxes1.size(-2), args.boxes2.size(-2),
+          image_count(args.boxes1), args.boxes1.size(-2), args.boxes2.size(-2),
           result.template mutable_data_ptr<T>()};
       Launcher::launch(kernel, kernel.blocks(Launcher::threads()));
     });
@@ -93,10 +93,6 @@ struct BlockNms {
   }
 
  private:
-  static int64_t images_of(const Tensor& boxes) {
-    return boxes.dim() == 3 ? boxes.size(0) : 1;
-  }
-
   template <typename T>
   static const T* pointer(const Tensor& tensor) {
     return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
@@ -124,7 +120,7 @@ struct BlockNms {
   template <typename T, typename Kind>
   static Tensor prepare(const Tensor& boxes, bool clockwise, const Tensor& order) {
     const Tensor rows = boxes.to(kType<T>).contiguous();
-    const int64_t images = images_of(boxes), count = boxes.size(-2);
+    const int64_t images = image_count(boxes), count = boxes.size(-2);
     const Tensor fields = at::empty({images, count, Kind::kFields}, rows.options());
     const int64_t threads = Launcher::threads();
     Launcher::launch(cuda::PrepareBoxes<T, Kind>{{pointer<T>(rows), pointer<int64_t>(order), images,

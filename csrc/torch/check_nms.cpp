@@ -107,8 +107,7 @@ void check_iou(const IouArgs& args) {
 
 Tensor prepare_iou(const IouArgs& args) {
   check_iou(args);
-  const bool wide =
-      args.boxes1.scalar_type() == at::kDouble || args.boxes2.scalar_type() == at::kDouble;
+  const bool wide = any_double(args.boxes1, args.boxes2);
   std::vector<SymInt> size = args.boxes1.sym_sizes().slice(0, args.boxes1.dim() - 1).vec();
   size.push_back(args.boxes2.sym_size(-2));
   return at::empty_symint(size, args.boxes1.options().dtype(wide ? at::kDouble : at::kFloat));

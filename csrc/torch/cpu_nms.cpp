@@ -20,7 +20,7 @@ struct Images {
   explicit Images(const NmsArgs& args)
       : rows(args.boxes.to(kType<T>).contiguous()),
         scores(args.scores.to(at::kDouble).contiguous()),
-        count(args.boxes.dim() == 3 ? args.boxes.size(0) : 1),
+        count(image_count(args.boxes)),
         boxes(args.boxes.size(-2)) {
     if (args.score_threshold) {
       eligible = args.scores.gt(*args.score_threshold).contiguous();
@@ -80,7 +80,7 @@ struct CpuNms {
     int64_t* const kept = count.mutable_data_ptr<int64_t>();
     const cpu::SoftRule rule{
         options.gaussian, options.iou_threshold, options.sigma, options.min_score};
-    in_type_of(is_double(args.boxes) || is_double(args.scores), [&]<typename T>() {
+    in_type_of(any_double(args.boxes, args.scores), [&]<typename T>() {
       const Tensor results = at::zeros(numbers.sizes(), scores.options().dtype(kType<T>));
       T* const to_scores = results.template mutable_data_ptr<T>();
       const Images<T> images(args);
@@ -100,7 +100,7 @@ struct CpuNms {
     in_type_of(is_double(result), [&]<typename T>() {
       const Tensor rows1 = args.boxes1.to(kType<T>).contiguous(),
                    rows2 = args.boxes2.to(kType<T>).contiguous();
-      const int64_t images = rows1.dim() == 3 ? rows1.size(0) : 1;
+      const int64_t images = image_count(rows1);
       const int64_t count1 = rows1.size(-2), count2 = rows2.size(-2), columns = rows1.size(-1);
       T* const ious = in_huge_pages(result).template mutable_data_ptr<T>();
       for (int64_t i = 0; i < images && result.numel() > 0; ++i) {

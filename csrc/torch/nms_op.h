@@ -15,6 +15,16 @@ namespace roiops {
 
 inline constexpr int64_t kNoBox = -1;
 
+// Overlaps are computed in double if one of the tensors that decide is, else in float.
+inline bool any_double(const Tensor& a, const Tensor& b) {
+  return a.scalar_type() == at::kDouble || b.scalar_type() == at::kDouble;
+}
+
+// Of boxes [(B,) N, columns] whose sizes are known.
+inline int64_t image_count(const Tensor& boxes) {
+  return boxes.dim() == 3 ? boxes.size(0) : 1;
+}
+
 struct NmsArgs {
   const char* op;
   Tensor boxes;   // [(B,) N, 4 or 5]
