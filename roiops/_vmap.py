@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 from torch._guards import detect_fake_mode
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from roiops._library import ops as _ops
 
@@ -106,6 +108,20 @@ def _sample(tensor: Tensor | None, dim: int | None, number: int) -> Tensor | Non
     return tensor if tensor is None or dim is None else tensor.select(dim, number)
 
 
+def _has_values(tensor: Tensor) -> bool:
+    """Whether the rule may look at them: not while a graph is made of it, nor where it would wait
+    for a device, nor if an outer vmap has several, whose own rule looks at them all."""
+    # torch 2.11 traces a compiled vmap with fake tensors, and is_compiling() does not say so there.
+    traced = torch.compiler.is_compiling() or detect_fake_mode(tensor) is not None
+    if traced or torch.jit.is_tracing() or get_proxy_mode() is not None:
+        return False
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return False
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor.device.type == "cpu"
+
+
 def _raise_like_eager(
     size: int, inputs: list[Tensor], boxes: Tensor, extra: Tensor | None, dims: Any, call: Any
 ) -> None:
@@ -115,11 +131,10 @@ def _raise_like_eager(
     fine = all(ranks) and boxes.dim() - (boxes_dim is not None) == 2
     indexed = extra is not None and not extra.is_floating_point()
     fine = fine and boxes.is_floating_point() and boxes.shape[-1] > 0
-    # torch 2.11 traces a compiled vmap with fake tensors, and is_compiling() does not say so there.
-    traced = torch.compiler.is_compiling() or detect_fake_mode(boxes) is not None
-    if fine and boxes.device.type == "cpu" and not traced:
+    holder = extra if indexed and extra is not None else boxes
+    if fine and _has_values(holder):
         rows = boxes if boxes_dim is None else boxes.movedim(boxes_dim, 0)
-        numbers = extra if indexed and extra is not None else rows[..., 0]
+        numbers = holder if indexed else rows[..., 0]
         fine = bool(_valid(numbers, _images(inputs[0], input_dims[0])).all())
     for number in range(0 if fine else size):
         maps = [_sample(t, d, number) for t, d in zip(inputs, input_dims, strict=True)]

@@ -90,7 +90,8 @@ def bad_options(op: Op) -> Iterator[tuple[str, Case, str]]:
     for size in ((0, 7), (7, -3)):
         wrong = replace(case, options=Options(size, offset=False))
         if not op.has_offset:
-            sentence = f"`output_size` must be positive, but got {list(size)}."
+            name = "crop_size" if op.has_indices else "output_size"
+            sentence = f"`{name}` must be positive, but got {list(size)}."
             yield f"size_{size[0]}", wrong, sentence
     if op.samples:
         for ratio in (op.most_samples + 1, 100000, 1234567):

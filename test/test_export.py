@@ -15,6 +15,7 @@ from op_table import ROI_ALIGN, Op, each_op
 from tolerance import assert_same_bits
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.utils import counters
 from torch.export import Dim
 
 import roiops
@@ -192,14 +193,16 @@ def test_compile_of_the_function_with_a_size_that_changes(op: Op, both) -> None:
 def test_compiled_autograd(op: Op) -> None:
     """The Node describes itself to compiled autograd, in which its scalars are symbolic."""
     net = net_of(op)
+    cases = [problem(op, *sizes) for sizes in ((2, 4, 15, 17), (3, 9, 12, 23), (2, 5, 31, 14))]
+    expected = [gradients(lambda *a: net(*a).square(), case)[1:] for case in cases]
+    counters["compiled_autograd"].clear()
     with torch._dynamo.utils.maybe_enable_compiled_autograd(True, fullgraph=True, dynamic=True):
-        for sizes in ((2, 4, 15, 17), (3, 9, 12, 23)):
-            case = problem(op, *sizes)
+        for case, exact in zip(cases, expected, strict=True):
             leaves = case.leaves()
             net(*leaves.tensors).square().sum().backward()
-            expected = gradients(lambda *a: net(*a).square(), case)[1:]
-            for leaf, gradient in zip(leaves.trainable, expected, strict=True):
+            for leaf, gradient in zip(leaves.trainable, exact, strict=True):
                 assert_same_bits(leaf.grad, gradient)
+    assert counters["compiled_autograd"]["captures"] == 1
 
 
 class CallsFunction(torch.nn.Module):

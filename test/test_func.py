@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from boxes import Box, edge_boxes, hard_boxes
+from boxes import Box, edge_boxes
 from cases import DTYPES, Case, Options, features, grad_of, make_case
 from op_table import OPS, Op, each_op, label, one_option, some_ops
 from test_gradcheck import SMOOTH_BOXES
@@ -212,18 +212,6 @@ def test_vmap_over_gradients_and_tangents(op: Op, options, device, generator) ->
         check_vmap(case.box_jvp, [tangent, extra], [1, 2])
 
 
-@each_op
-def test_vmap_of_vmap(op: Op, device, generator) -> None:
-    case = edge_case(op, OPTIONS, device, generator, hard_boxes(H, W))
-    twice = [m.expand(2, 3, *m.shape) * torch.rand(2, 3, 1, 1, 1, 1, device=device)
-             for m in case.maps]  # fmt: skip
-    rest = case.tensors[len(case.maps) :]
-    got = vmap(vmap(lambda *maps: case.run(*maps, *rest)))(*twice)
-    for i in range(2):
-        for j in range(3):
-            assert_same_bits(got[i, j], case.run(*(m[i, j] for m in twice), *rest))
-
-
 @some_ops(lambda op: op.has_image_column)
 @pytest.mark.parametrize("dtype", DTYPES[2:], ids=("float16", "bfloat16"))
 def test_vmap_over_many_images_with_half_boxes(op: Op, dtype, device, generator) -> None:
@@ -252,3 +240,5 @@ def test_vmap_of_a_bad_image_index_raises(op: Op, device, generator) -> None:
         tensors = [t.expand(3, *t.shape) for t in case.tensors]
         with pytest.raises(IndexError):
             vmap(case.run)(*tensors)
+        with pytest.raises(IndexError):
+            vmap(vmap(case.run))(*(t.expand(2, *t.shape) for t in tensors))

@@ -54,6 +54,34 @@ def test_input_gradient_keeps_the_layout_of_grad(
         assert_same_bits(a, b)
 
 
+def lost(layout: torch.memory_format, pooled: torch.Tensor) -> torch.Tensor:
+    """What a flattening head, or another layer, makes of a gradient's layout."""
+    other = {torch.contiguous_format: torch.channels_last}.get(layout, torch.contiguous_format)
+    return pooled.contiguous(memory_format=other) * 2.0
+
+
+@few_options
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=("nchw", "last")
+)
+@pytest.mark.parametrize("head", ["lost", "kept", "summed"])
+def test_gradient_has_the_layout_of_the_features(op, options, layout, head, device, generator):
+    """As that of PyTorch's pooling: a backbone in channels_last must not get it back in another."""
+    case = case_of(op, options, generator, device).map(lambda m: m.contiguous(memory_format=layout))
+    leaves = case.leaves()
+    out = leaves()
+    pooled = lost(layout, out) if head == "lost" else out * 2.0 if head == "kept" else out
+    weight = torch.rand(pooled.shape, generator=generator).to(device)
+    loss = pooled.sum() if head == "summed" else (pooled * weight).sum()
+    gradients = torch.autograd.grad(loss, leaves.maps)
+    expected = case.input_gradients(
+        torch.ones_like(out) if head == "summed" else (2 * weight).contiguous(memory_format=layout)
+    )
+    for got, exact in zip(gradients, expected, strict=True):
+        assert got.is_contiguous(memory_format=layout)
+        assert_same_bits(got, exact)
+
+
 # Maps of fewer channels are summed plane by plane, in an order of their own.
 FEW = 4
 

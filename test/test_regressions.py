@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,31 @@ def test_an_integer_image_is_converted_once():
     with torch.profiler.profile() as profile:
         roiops.crop_and_resize(image.float(), boxes, indices, 2)
     assert len(sizes) <= 1 + len([e for e in profile.events() if e.key == "aten::_to_copy"])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_boxes_on_an_integer_image_have_gradients(dtype, generator):
+    image = torch.randint(0, 2, (2, 3, 8, 9), generator=generator).to(dtype)
+    boxes = torch.tensor([[0.1, 0.2, 0.8, 0.7], [0.9, 0, 0.15, 1]], requires_grad=True)
+    tangent, indices = torch.rand(2, 4, generator=generator), torch.tensor([1, 0])
+
+    def crops(image, boxes):
+        return roiops.crop_and_resize(image, boxes, indices, 3)
+
+    results = []
+    for given in (image, image.float()):
+        of_boxes = partial(crops, given)
+        compiled = torch.compile(of_boxes, backend="aot_eager", fullgraph=True)
+        results.append([
+            *torch.autograd.grad(of_boxes(boxes).square().sum(), boxes),
+            *torch.autograd.grad(compiled(boxes).square().sum(), boxes),
+            torch.func.jvp(of_boxes, (boxes.detach(),), (tangent,))[1],
+        ])  # fmt: skip
+    for got, expected in zip(*results, strict=True):
+        assert expected.any() and torch.equal(got, expected)
+    torch.library.opcheck(
+        torch.ops.roiops.crop_and_resize.default, (image, boxes, indices, 3, 3, "bilinear", 0.0)
+    )
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

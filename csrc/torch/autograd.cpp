@@ -14,31 +14,33 @@ struct MeanNode : OpNode<MeanNode> {
   std::vector<ag::SavedVariable> inputs;  // only if the boxes or the extra tensor want a gradient
   ag::SavedVariable boxes, extra;
   Sizes input_sizes;
+  bool channels_last = false;  // the first map, and so the output
   std::string op;
   Numbers options;
 
   auto fields() {
-    return std::tie(inputs, boxes, extra, input_sizes, op, options);
+    return std::tie(inputs, boxes, extra, input_sizes, channels_last, op, options);
   }
 
   static ag::variable_list backward(const ag::variable_list& grads, const Need& need,
       const std::vector<Tensor>& inputs, const Tensor& boxes, const Tensor& extra,
-      const Sizes& input_sizes, const std::string& op, const Numbers& options) {
+      const Sizes& input_sizes, bool channels_last, const std::string& op, const Numbers& options) {
     ag::variable_list result(need.size());
     if (!grads[0].defined()) {
       return result;
     }
+    const Tensor grad = in_layout(grads[0], channels_last);
     const size_t levels = need.size() - 2;
     const RoiCall call{op, options, {}};
     for (size_t level = 0; level < levels; ++level) {
       const RoiCall one = call_of_level(call, level);
       if (need[level]) {
-        result[level] = mean_backward_op().call(grads[0], boxes, optional(extra),
+        result[level] = mean_backward_op().call(grad, boxes, optional(extra),
             SymIntArrayRef(input_sizes).slice(4 * level, 4), op, one.options);
       }
       if (need[levels] || need[levels + 1]) {
         const auto [by_boxes, by_extra] = mean_backward_boxes_op().call(
-            grads[0], inputs[level], boxes, optional(extra), op, one.options);
+            grad, inputs[level], boxes, optional(extra), op, one.options);
         add_to(result[levels], need[levels], by_boxes);
         add_to(result[levels + 1], need[levels + 1], by_extra);
       }
@@ -62,6 +64,7 @@ node_ptr<MeanNode> mean_node(const RoiArgs& args) {
     const auto sizes = input.sym_sizes();
     node->input_sizes.insert(node->input_sizes.end(), sizes.begin(), sizes.end());
   }
+  node->channels_last = !args.inputs.empty() && is_channels_last(args.inputs[0]);
   node->op = args.call.op;
   node->options = args.call.options;
   return node;

@@ -3,6 +3,7 @@
 
 #include "torch/mean_op.h"
 #include "torch/node.h"
+#include "torch/prepare.h"
 
 namespace roiops {
 
@@ -23,6 +24,23 @@ inline Tensor tangent(const Tensor& tensor) {
 
 inline void set_tangent(const Tensor& result, const Tensor& tangent) {
   result._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
+}
+
+// Whether a node's features are channels_last, as far as it can tell before the checks.
+inline bool is_channels_last(const Tensor& map) {
+  const bool has_strides = map.defined() && map.layout() == at::kStrided && !map.is_nested();
+  return has_strides && map.dim() == 4 && format_of(map) == at::MemoryFormat::ChannelsLast;
+}
+
+// The gradient of bins in the layout of the features, which their gradient then has as well: a
+// layer between (flatten, say) may have lost it. Made of operators that vmap can batch.
+inline Tensor in_layout(const Tensor& grad, bool channels_last) {
+  if (grad.dim() != 4 || is_channels_last(grad) == channels_last) {
+    return grad;
+  }
+  const auto dense = at::MemoryFormat::Contiguous;
+  return channels_last ? grad.permute({0, 2, 3, 1}).clone(dense).permute({0, 3, 1, 2})
+                       : grad.clone(dense);
 }
 
 // Adds a term to a sum that starts undefined.

@@ -12,25 +12,27 @@ struct MaxNode : OpNode<MaxNode> {
 
   ag::SavedVariable boxes, argmax, input;  // input only if the boxes want a gradient
   Sizes input_size;
+  bool channels_last = false;  // the features, and so the values
   std::string op;
   Numbers options;
 
   auto fields() {
-    return std::tie(boxes, argmax, input, input_size, op, options);
+    return std::tie(boxes, argmax, input, input_size, channels_last, op, options);
   }
 
   static ag::variable_list backward(const ag::variable_list& grads, const Need& need,
       const Tensor& boxes, const Tensor& argmax, const Tensor& input, const Sizes& input_size,
-      const std::string& op, const Numbers& options) {
+      bool channels_last, const std::string& op, const Numbers& options) {
     ag::variable_list result(2);
     if (!grads[0].defined()) {
       return result;
     }
+    const Tensor grad = in_layout(grads[0], channels_last);
     if (need[0]) {
-      result[0] = max_backward_op().call(grads[0], argmax, boxes, input_size, op, options);
+      result[0] = max_backward_op().call(grad, argmax, boxes, input_size, op, options);
     }
     if (need[1]) {
-      result[1] = max_backward_boxes_op().call(grads[0], input, argmax, boxes, op, options);
+      result[1] = max_backward_boxes_op().call(grad, input, argmax, boxes, op, options);
     }
     return result;
   }
@@ -55,6 +57,7 @@ void differentiate(
       node->input = save(input);
     }
     node->input_size = input.sym_sizes().vec();
+    node->channels_last = is_channels_last(input);
     node->op = call.op;
     node->options = call.options;
     ag::set_history(values, node);

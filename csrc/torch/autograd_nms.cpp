@@ -13,17 +13,17 @@ namespace {
 // NOTE [IoU] in PyTorch's operators: the same values, at more memory.
 Tensor differentiable_iou(const Tensor& boxes1, const Tensor& boxes2) {
   const auto type = any_double(boxes1, boxes2) ? at::kDouble : at::kFloat;
-  const Tensor a = boxes1.to(type).unsqueeze(-2), b = boxes2.to(type).unsqueeze(-3);
-  const auto area = [](const Tensor& box) {
-    return (box.select(-1, 2) - box.select(-1, 0)) * (box.select(-1, 3) - box.select(-1, 1));
-  };
+  const Tensor a = boxes1.to(type), b = boxes2.to(type);
+  // Coordinates along rows and columns of the result; a DTensor whose boxes are sharded could not
+  // undo the two steps in the other order.
+  const auto row = [&](int64_t i) { return a.select(-1, i).unsqueeze(-1); };
+  const auto column = [&](int64_t i) { return b.select(-1, i).unsqueeze(-2); };
+  const auto area = [](const auto& of) { return (of(2) - of(0)) * (of(3) - of(1)); };
   const auto part = [&](int64_t low, int64_t high) {
-    return (at::minimum(a.select(-1, high), b.select(-1, high)) -
-            at::maximum(a.select(-1, low), b.select(-1, low)))
-        .clamp_min(0);
+    return (at::minimum(row(high), column(high)) - at::maximum(row(low), column(low))).clamp_min(0);
   };
   const Tensor inner = part(0, 2) * part(1, 3);
-  const Tensor whole = area(a) + area(b) - inner;
+  const Tensor whole = area(row) + area(column) - inner;
   // The ratio that is not meant must not be divided by zero either: its gradient would be NaN.
   const Tensor none = whole.le(0);
   return at::where(none, at::zeros({}, whole.options()), inner / at::where(none, 1, whole));

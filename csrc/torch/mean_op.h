@@ -53,7 +53,8 @@ inline bool is_crop(const RoiCall& call) {
 inline double extrapolation_value(const RoiCall& call) {
   return is_crop(call) ? call.options[1] : 0;
 }
-// For the kernels: integer images have no gradient, so that autograd need not convert them.
+// For the kernels: integer images have no gradient, so that autograd need not convert them for the
+// boxes' sake.
 RoiArgs with_float_features(RoiArgs args);
 
 using Mean = Tensor(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
@@ -191,14 +192,15 @@ struct PrivateOps {
   }
   static std::tuple<Tensor, Tensor> mean_backward_boxes(const Tensor& grad, const Tensor& input,
       const Tensor& boxes, const OptionalTensor& extra, std::string_view op, Options options) {
-    return Backend::mean_backward_boxes(
-        grad, to_args({input}, boxes, extra, op, options, output_size_of(grad, "grad", op)));
+    return Backend::mean_backward_boxes(grad, with_float_features(to_args({input}, boxes, extra, op,
+                                                  options, output_size_of(grad, "grad", op))));
   }
   static Tensor mean_jvp_boxes(const Tensor& input, const Tensor& boxes,
       const OptionalTensor& extra, const OptionalTensor& boxes_tangent,
       const OptionalTensor& extra_tangent, SymIntArrayRef output_size, std::string_view op,
       Options options) {
-    return Backend::mean_jvp_boxes(to_args({input}, boxes, extra, op, options, output_size),
+    return Backend::mean_jvp_boxes(
+        with_float_features(to_args({input}, boxes, extra, op, options, output_size)),
         boxes_tangent.value_or(Tensor()), extra_tangent.value_or(Tensor()));
   }
 };

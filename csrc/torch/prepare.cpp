@@ -3,10 +3,7 @@
 #include "torch/check.h"
 
 namespace roiops {
-namespace {
 
-// channels_last if the strides say so, with the rule of Tensor::suggest_memory_format except for
-// empty tensors; sizes that only the data know do not stand in its way.
 at::MemoryFormat format_of(const Tensor& tensor) {
   SymInt least = 0;
   for (const int64_t d : {1, 3, 2, 0}) {
@@ -21,6 +18,8 @@ at::MemoryFormat format_of(const Tensor& tensor) {
   }
   return at::MemoryFormat::ChannelsLast;
 }
+
+namespace {
 
 // Channels of the output for those of the input.
 SymInt output_channels(const RoiCall& call, const Rule& rule, const SymInt& channels) {

@@ -7,6 +7,11 @@
 
 namespace roiops {
 
+// channels_last if the strides of four dimensions say so, with the rule of
+// Tensor::suggest_memory_format except for empty tensors; sizes that only the data know do not
+// stand in its way. Results have the format of what they are computed from.
+at::MemoryFormat format_of(const Tensor& tensor);
+
 // What a checked call asks, as the geometries take it.
 SamplingOptions sampling_options(const RoiCall& call);
 bool is_position_sensitive(const RoiCall& call);
