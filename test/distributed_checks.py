@@ -14,6 +14,7 @@ from process_group import Check, Group
 from sharded import ROWS, Row, Way, call, problem, same, without_communication
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.placement_types import Placement
 
 import roiops.distributed  # noqa: F401 (registers the rules)
 
@@ -223,6 +224,19 @@ def check_boxes(group: Group) -> None:
         got = without_communication(ops.box_iou, put(boxes, first), put(few, second))
         assert list(got.placements) == [Shard(0) if first == Shard(0) else Shard(1)]
         assert torch.equal(got.full_tensor(), wanted)
+        check_overlaps_gradient(first, second, put, boxes, few)
+
+
+def check_overlaps_gradient(
+    first: Placement, second: Placement, put: Callable[..., Tensor], *pair: Tensor
+) -> None:
+    box_iou = torch.ops.roiops.box_iou
+    single = [t.clone().requires_grad_() for t in pair]
+    sharded = [put(t, p).requires_grad_() for t, p in zip(pair, (first, second), strict=True)]
+    for leaves in (single, sharded):
+        box_iou(*leaves).square().sum().backward()
+    for got, wanted in zip(sharded, single, strict=True):
+        same(got.grad, wanted.grad, exact=False, what="gradients of overlaps")
 
 
 def check_registered(group: Group) -> None:

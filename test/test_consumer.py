@@ -171,8 +171,16 @@ def test_cpp_patches_torchvision(cpp_tests: Path) -> None:
     assert ctypes.CDLL(cpp_tests / "libpatched.so").roiops_test_patched() == 0b1111
 
 
-def test_cpp_program_runs_the_checked_in_torchscript(cpp_tests: Path) -> None:
+@pytest.mark.parametrize("frozen", [False, True], ids=("as_saved", "frozen"))
+def test_cpp_program_runs_the_checked_in_torchscript(
+    cpp_tests: Path, tmp_path: Path, frozen: bool
+) -> None:
     file = ROOT / "test" / "fixtures" / "torchscript.pt"
+    if frozen:
+        kept = ["run_traced", "x", "boxes", "expected"]
+        model = torch.jit.freeze(torch.jit.load(file).eval(), kept)
+        file = tmp_path / "frozen.pt"
+        model.save(file)
     lines = deploy.run_command(cpp_tests / "saved_model", file).splitlines()
     results = [line.split() for line in lines]
     pooling = public_operators() - set(BOX_OPS)  # the file is never written again

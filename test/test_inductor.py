@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from cases import Case
-from op_table import ROI_ALIGN, Op, each_op
+from op_table import OPS, ROI_ALIGN, Op, each_op
 from test_export import gradients, net_of, problem
 from tolerance import assert_close, assert_same_bits
 from torch._dynamo.utils import counters
@@ -72,3 +72,42 @@ def test_the_operator_between_generated_layers(layout) -> None:
             exact = expected.detach().double()
             assert_close(got, exact, 100 * float(exact.abs().max()))
     assert counters["stats"]["unique_graphs"] == 1
+
+
+class EveryOperator(torch.nn.Module):
+    """On the tensors of one call of each, in a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nets = torch.nn.ModuleList(net_of(op) for op in OPS)
+
+    def forward(self, *tensors):
+        results, start = [], 0
+        for op, net in zip(OPS, self.nets, strict=True):
+            end = start + op.levels + 1 + op.takes_extra
+            results.append(net(*tensors[start:end]))
+            start = end
+        return results
+
+
+def test_a_compiled_package_of_every_operator(tmp_path) -> None:
+    def cases(*sizes: int) -> list[Case]:
+        return [problem(op, *sizes) for op in OPS]
+
+    def tensors(cases: list[Case]) -> tuple[torch.Tensor, ...]:
+        return tuple(t for case in cases for t in case.tensors)
+
+    example = tensors(cases(2, 4, 15, 17))
+    any_size = {4: (0, 2, 3), 2: (0,), 1: (0,)}  # of maps and offsets, boxes, indices
+    shapes = [dict.fromkeys(any_size[t.dim()], torch.export.Dim.AUTO) for t in example]
+    program = torch.export.export(EveryOperator(), example, dynamic_shapes=(tuple(shapes),))
+    # Quick to compile, where the default is quick to run.
+    configs = {"aot_inductor.compile_wrapper_opt_level": "O0"}
+    file = torch._inductor.aoti_compile_and_package(
+        program, package_path=str(tmp_path / "package.pt2"), inductor_configs=configs
+    )
+    run = torch._inductor.aoti_load_package(file)
+    for sizes in ((2, 4, 15, 17), (5, 9, 12, 23), (3, 1, 31, 14), (2, 0, 8, 9)):
+        expected = [case() for case in cases(*sizes)]
+        for got, exact in zip(run(*tensors(cases(*sizes))), expected, strict=True):
+            assert_same_bits(got, exact)

@@ -14,10 +14,10 @@ namespace {
 Tensor differentiable_iou(const Tensor& boxes1, const Tensor& boxes2) {
   const auto type = any_double(boxes1, boxes2) ? at::kDouble : at::kFloat;
   const Tensor a = boxes1.to(type), b = boxes2.to(type);
-  // Coordinates along rows and columns of the result; a DTensor whose boxes are sharded could not
-  // undo the two steps in the other order.
-  const auto row = [&](int64_t i) { return a.select(-1, i).unsqueeze(-1); };
-  const auto column = [&](int64_t i) { return b.select(-1, i).unsqueeze(-2); };
+  // Coordinates along rows and columns of the result: narrow, because the backward of select is
+  // wrong for a DTensor whose boxes are sharded.
+  const auto row = [&](int64_t i) { return a.narrow(-1, i, 1); };
+  const auto column = [&](int64_t i) { return b.narrow(-1, i, 1).transpose(-2, -1); };
   const auto area = [](const auto& of) { return (of(2) - of(0)) * (of(3) - of(1)); };
   const auto part = [&](int64_t low, int64_t high) {
     return (at::minimum(row(high), column(high)) - at::maximum(row(low), column(low))).clamp_min(0);

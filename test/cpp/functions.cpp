@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <roiops/roiops.h>
+#include <torch/csrc/autograd/autograd.h>
 
 namespace {
 
@@ -34,6 +35,17 @@ Values by_schema(const std::string& name, std::vector<c10::IValue> stack) {
 
 bool ok = true;
 
+bool same_and_not_zero(const at::Tensor& got, const at::Tensor& expected) {
+  return got.numel() > 0 && got.ne(0).any().item<bool>() && got.equal(expected);
+}
+
+// By the first tensor of the call.
+at::Tensor gradient_of(const at::Tensor& result, const c10::IValue& argument) {
+  const at::Tensor leaf =
+      argument.isTensor() ? argument.toTensor() : argument.toTensorVector().front();
+  return torch::autograd::grad({result.sin().sum()}, {leaf})[0];
+}
+
 template <typename Result>
 void compare(
     const std::string& name, const Result& result, const std::vector<c10::IValue>& arguments) {
@@ -41,7 +53,11 @@ void compare(
   bool same =
       got.size() == expected.size() && got[0].requires_grad() == expected[0].requires_grad();
   for (size_t i = 0; i < got.size() && same; ++i) {
-    same = got[i].numel() > 0 && got[i].ne(0).any().item<bool>() && got[i].equal(expected[i]);
+    same = same_and_not_zero(got[i], expected[i]);
+  }
+  if (same && got[0].requires_grad()) {
+    same = same_and_not_zero(
+        gradient_of(got[0], arguments[0]), gradient_of(expected[0], arguments[0]));
   }
   std::cout << (same ? "same " : "DIFFERENT ") << name << '\n';
   ok = ok && same;

@@ -149,9 +149,10 @@ def test_models_detect_the_same(name, generator) -> None:
     assert not all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(ours, theirs, strict=True))
 
 
+@each_model
 @torch.no_grad()
-def test_a_scripted_model_detects_the_same(generator) -> None:
-    model, images = make_model(MODELS[0]).eval(), make_images(generator)
+def test_a_scripted_model_detects_the_same(name, generator) -> None:
+    model, images = make_model(name).eval(), make_images(generator)
     theirs = model(images)
     scripted = torch.jit.script(model)
     with roiops.torchvision_patched():
