@@ -18,22 +18,38 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from box_properties import BOX_CHECKS, box_checks
+from box_recipes import FUNCTIONS
+from box_strategies import box_recipes
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.strategies import SearchStrategy
 from op_table import OPS
 from properties import CHECKS, ENORMOUS
-from recipes import BY_NAME, Recipe, parse
+from recipes import BY_NAME, parse
 from strategies import recipes
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "fuzz"
 SECONDS_PER_CALL = 60  # the reference takes less than one
+NAMES = (*(op.name for op in OPS), *FUNCTIONS)
+Check = Callable[[Any], None]  # of a recipe
 
 
-def recorded(check: Callable[[Recipe], None], log: Path) -> Callable[[Recipe], None]:
+def checks_of(op: str) -> dict[str, Check]:
+    return CHECKS if op in BY_NAME else box_checks(op)
+
+
+def drawn(op: str, check: str) -> SearchStrategy[Any]:
+    """Recipes of calls of `op` for a check."""
+    return recipes(BY_NAME[op], ENORMOUS[check]) if op in BY_NAME else box_recipes(op, check)
+
+
+def recorded(check: Check, log: Path) -> Check:
     """The check, of a recipe that is known whatever happens."""
 
-    def run(recipe: Recipe) -> None:
+    def run(recipe: Any) -> None:
         log.write_text(f"{recipe!r}\n")
         faulthandler.dump_traceback_later(SECONDS_PER_CALL, exit=True)
         try:
@@ -47,7 +63,7 @@ def recorded(check: Callable[[Recipe], None], log: Path) -> Callable[[Recipe], N
 
 def run_check(op: str, check: str, number: int, examples: int, log: Path) -> None:
     """`examples` recipes, which follow from `number`; the smallest that fails is the last one."""
-    run = given(recipes(BY_NAME[op], ENORMOUS[check]))(recorded(CHECKS[check], log))
+    run = given(drawn(op, check))(recorded(checks_of(op)[check], log))
     limits = settings(
         max_examples=examples, database=None, deadline=None, print_blob=False,
         suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
@@ -60,14 +76,15 @@ def child(arguments: argparse.Namespace) -> None:
     log = arguments.log
     if arguments.replay:
         recipe = parse(arguments.replay.read_text())
-        for name in arguments.check:
-            recorded(CHECKS[name], log)(recipe)
-            print(f"{name}: passed")
+        for name, check in checks_of(recipe.op).items():
+            if name in arguments.check:
+                recorded(check, log)(recipe)
+                print(f"{name}: passed")
         return
     end, number, calls = time.monotonic() + arguments.seconds, arguments.seed, 0
     while True:
         for op in arguments.op:
-            for check in arguments.check:
+            for check in [c for c in checks_of(op) if c in arguments.check]:
                 run_check(op, check, number, arguments.examples, log)
                 calls += arguments.examples
                 if time.monotonic() > end:
@@ -79,12 +96,12 @@ def child(arguments: argparse.Namespace) -> None:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [op.name for op in OPS]
+    checks = list(CHECKS | BOX_CHECKS)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=None, help="default: a random one")
     parser.add_argument("--examples", type=int, default=100, help="per operator, check and seed")
-    parser.add_argument("--op", nargs="+", choices=names, default=names, metavar="OP")
-    parser.add_argument("--check", nargs="+", choices=CHECKS, default=list(CHECKS))
+    parser.add_argument("--op", nargs="+", choices=NAMES, default=NAMES, metavar="OP")
+    parser.add_argument("--check", nargs="+", choices=checks, default=checks)
     parser.add_argument("--replay", type=Path, help="a file that holds a recipe")
     parser.add_argument("--log", type=Path, default=FOLDER / "call.txt")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

@@ -7,6 +7,7 @@ from math import inf, nan
 from typing import Any
 
 import torch
+from box_recipes import BoxRecipe
 from cases import Case, Options, features, level_sizes
 from op_table import OPS, Op
 from test_layouts import NON_CONTIGUOUS, channels_last
@@ -69,9 +70,9 @@ class Recipe:
         return case.map(self.laid_out)
 
 
-def parse(text: str) -> Recipe:
+def parse(text: str) -> Recipe | BoxRecipe:
     """What repr() has printed."""
-    names = {"Recipe": Recipe, "Options": Options, "inf": inf, "nan": nan}
+    names = {"Recipe": Recipe, "BoxRecipe": BoxRecipe, "Options": Options, "inf": inf, "nan": nan}
     recipe = eval(text, {"__builtins__": {}}, names)
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, (Recipe, BoxRecipe))
     return recipe

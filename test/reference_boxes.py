@@ -39,6 +39,13 @@ def corners(box: Sequence[float], clockwise: bool = False) -> list[Point]:
     return [(cx + x * cosine + y * sine, cy + y * cosine - x * sine) for x, y in own]
 
 
+def turned_back(polygon: list[Point], angle: float, clockwise: bool) -> list[Point]:
+    """As seen along the axes of a box at this angle."""
+    turn = -angle if clockwise else angle
+    cosine, sine = math.cos(turn), math.sin(turn)
+    return [(x * cosine - y * sine, y * cosine + x * sine) for x, y in polygon]
+
+
 def clip(polygon: list[Point], start: Point, end: Point) -> list[Point]:
     """The part on the left of a line (Sutherland and Hodgman, 1974)."""
 
@@ -73,13 +80,26 @@ def iou_rotated(a: Tensor, b: Tensor, clockwise: bool = False) -> float:
         return math.nan
     if min(*first[2:4], *second[2:4]) <= 0:
         return 0.0
-    x, y = first[:2]  # seen from the first one
-    inner = corners((0.0, 0.0, *first[2:]), clockwise)
-    frame = corners((second[0] - x, second[1] - y, *second[2:]), clockwise)
+    if first[2] + first[3] > second[2] + second[3]:
+        first, second = second, first
+    unit = max(second[2:4])  # a product of lengths may leave the range of numbers
+    (w1, h1), (w2, h2) = ([side / unit for side in box[2:4]] for box in (first, second))
+    x, y = ((b - a) / unit for a, b in zip(first[:2], second[:2], strict=True))
+    if not max(abs(x), abs(y)) < 3:  # each reaches less than 1
+        return 0.0
+    inner = turned_back(corners((x, y, w2, h2, second[4]), clockwise), first[4], clockwise)
+    frame = corners((0.0, 0.0, w1, h1, 0.0))  # the smaller one, seen from itself
     for i in range(4):
         inner = clip(inner, frame[i], frame[(i + 1) % 4])
     shared = area(inner)
-    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
+    whole = w1 * h1 + w2 * h2 - shared
+    return shared / whole if whole > 0 else 0.0
+
+
+def matrix(overlap: Callable[[Tensor, Tensor], float], boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """[N, M], float64."""
+    rows = [[overlap(a, b) for b in boxes2] for a in boxes1]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(boxes1), len(boxes2))
 
 
 def iou_function(boxes: Tensor, clockwise: bool = False) -> Callable[[Tensor, Tensor], float]:

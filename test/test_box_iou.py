@@ -9,15 +9,11 @@ import reference_boxes
 import torch
 from box_ops import HARD_BOXES, random_boxes, random_rotated
 from cases import DTYPES
+from reference_boxes import matrix
 
 import roiops
 
 each_type = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).split(".")[1])
-
-
-def matrix(overlap, boxes1, boxes2) -> torch.Tensor:
-    rows = [[overlap(a, b) for b in boxes2] for a in boxes1]
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(boxes1), len(boxes2))
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor) -> bool:

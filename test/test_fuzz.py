@@ -6,14 +6,12 @@ from pathlib import Path
 
 import fuzz
 import pytest
+from box_recipes import BoxRecipe
 from cases import Options
-from op_table import Op, each_op
-from properties import CHECKS
-from recipes import Recipe
+from recipes import Recipe, parse
 
-each_check = pytest.mark.parametrize("check", CHECKS)
 EXAMPLES = 12
-FOUND = {
+FOUND: dict[str, Recipe | BoxRecipe] = {
     "gradient_by_a_tiny_box": Recipe(
         "prroi_pool", Options((1, 1)), boxes=((1e-9, 2.3, 3e-9, 3.9),)
     ),
@@ -25,14 +23,19 @@ FOUND = {
 }
 
 
-@each_op
-@each_check
-def test_drawn_calls(op: Op, check: str, tmp_path: Path) -> None:
-    """Again: python test/fuzz.py --seconds 0 --seed 0 --examples 12 --op OP --check CHECK"""
-    fuzz.run_check(op.name, check, 0, EXAMPLES, tmp_path / "call.txt")
+def each_check(recipes: dict[str, str]) -> pytest.MarkDecorator:
+    """Of operators by name."""
+    pairs = [(name, check) for name, op in recipes.items() for check in fuzz.checks_of(op)]
+    return pytest.mark.parametrize("name, check", pairs, ids=["-".join(p) for p in pairs])
 
 
-@pytest.mark.parametrize("name", FOUND)
-@each_check
+@each_check({op: op for op in fuzz.NAMES})
+def test_drawn_calls(name: str, check: str, tmp_path: Path) -> None:
+    """Again: python test/fuzz.py --seconds 0 --seed 0 --examples 12 --op NAME --check CHECK"""
+    fuzz.run_check(name, check, 0, EXAMPLES, tmp_path / "call.txt")
+
+
+@each_check({name: recipe.op for name, recipe in FOUND.items()})
 def test_what_was_found_before(name: str, check: str) -> None:
-    CHECKS[check](FOUND[name])
+    assert parse(repr(FOUND[name])) == FOUND[name]  # as --replay reads it
+    fuzz.checks_of(FOUND[name].op)[check](FOUND[name])
