@@ -6,7 +6,12 @@ say nothing about them. Tests of all operators of the library add these.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+
+import roiops
 
 BOX_OPS = ("box_iou", "box_iou_rotated", "nms_padded", "soft_nms_padded")
 #: Functions that cut the result of one of them, in Python and in C++.
@@ -69,3 +74,29 @@ def hard_boxes() -> Boxes:
     for i, score in enumerate((NAN, INF, -INF, 0.0, -0.0, 0.5, 0.5, 0.0)):
         scores[3 * i] = score
     return boxes, scores
+
+
+BoxCall = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def sample_calls(upright: Boxes, rotated: Boxes) -> dict[str, BoxCall]:
+    """Each function with its arguments, tensors first; and the operator that has none."""
+    (boxes, scores), (turned, others) = upright, rotated
+    idxs = torch.arange(len(scores)) % 3
+    images = torch.stack([boxes, boxes.flip(0)]), torch.stack([scores, scores])
+    return {
+        "nms": (roiops.nms, (boxes, scores, 0.3)),
+        "batched_nms": (roiops.batched_nms, (boxes, scores, idxs, 0.3)),
+        "nms_rotated": (roiops.nms_rotated, (turned, others, 0.3)),
+        "soft_nms": (roiops.soft_nms, (boxes, scores)),
+        "nms_padded": (roiops.nms_padded, (*images, 0.3, len(scores))),
+        "soft_nms_padded": (torch.ops.roiops.soft_nms_padded, (turned, others, len(others))),
+        "box_iou": (roiops.box_iou, (boxes, boxes)),
+        "box_iou_rotated": (roiops.box_iou_rotated, (turned, turned)),
+    }
+
+
+def results_of(call: BoxCall) -> tuple[torch.Tensor, ...]:
+    function, arguments = call
+    result = function(*arguments)
+    return result if isinstance(result, tuple) else (result,)

@@ -1,27 +1,22 @@
-"""Processes, threads, and tensors of other kinds: what surrounds a call must not matter."""
+"""Processes and threads: what surrounds a call must not matter."""
 
 from __future__ import annotations
 
-import copy
-import io
 import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 import torch
+from box_ops import random_boxes, random_rotated, results_of, sample_calls
 from boxes import finite_boxes
 from cases import Case, grad_of, make_case
 from child_process import Crops, share_results
-from op_table import OPS, Op, each_op
-from tolerance import assert_same_bits
+from op_table import OPS, Op
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 import roiops
 
@@ -48,8 +43,19 @@ def everything(op: Op) -> list[Tensor]:
     return [out.detach(), *torch.autograd.grad(out, leaves.trainable, grad), *case.gradients(grad)]
 
 
+def box_results() -> dict[str, list[Tensor]]:
+    """Of each function of boxes alone, of few boxes, and the gradient of overlaps."""
+    generator = torch.Generator().manual_seed(3)
+    upright, rotated = (make(90, generator) for make in (random_boxes, random_rotated))
+    results = {n: list(results_of(c)) for n, c in sample_calls(upright, rotated).items()}
+    leaf = upright[0].requires_grad_()
+    results["box_iou"] += torch.autograd.grad(roiops.box_iou(leaf, leaf).sum(), leaf)
+    return results
+
+
 def every_operator() -> list[Tensor]:
-    return [tensor for op in OPS for tensor in everything(op)]
+    of_boxes = [tensor for tensors in box_results().values() for tensor in tensors]
+    return [tensor for op in OPS for tensor in everything(op)] + of_boxes
 
 
 def same(actual: list[Tensor], expected: list[Tensor]) -> bool:
@@ -124,132 +130,14 @@ def test_workers_of_a_data_loader() -> None:
 def test_many_threads_of_python_at_once() -> None:
     """Each calls every operator, beginning with another one."""
     expected = {op.name: everything(op) for op in OPS}
+    of_boxes = box_results()
 
     def work(first: int) -> list[str]:
         turn = [*OPS[first:], *OPS[:first]] * 2
-        return [op.name for op in turn if not same(everything(op), expected[op.name])]
+        wrong = [op.name for op in turn if not same(everything(op), expected[op.name])]
+        again = box_results()
+        return [*wrong, *(n for n in of_boxes if not same(again[n], of_boxes[n]))]
 
     with ThreadPoolExecutor(8) as pool:
         wrong = list(pool.map(work, [i % len(OPS) for i in range(16)]))
     assert [names for names in wrong if names] == []
-
-
-@each_op
-def test_inference_mode_changes_nothing(op: Op) -> None:
-    case, _ = problem(op)
-    expected = case()
-    with torch.inference_mode():
-        assert_same_bits(case(), expected)
-        born_here = case.map(torch.clone)
-        assert_same_bits(born_here(), expected)
-    assert born_here.maps[0].is_inference()
-    assert_same_bits(born_here().clone(), expected)  # outside of it
-
-
-class Named(torch.Tensor):
-    """Keeps its class, by the default rule of __torch_function__."""
-
-
-class Logged(torch.Tensor):
-    """Records the calls that it is in, by __torch_function__."""
-
-    calls: ClassVar[list[Callable[..., Any]]] = []
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        cls.calls.append(func)
-        return super().__torch_function__(func, types, args, kwargs or {})
-
-
-class Wrapped(torch.Tensor):
-    """Holds another tensor, by __torch_dispatch__."""
-
-    @staticmethod
-    def __new__(cls, inner: Tensor):
-        return torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device=inner.device,
-            requires_grad=inner.requires_grad,
-        )  # fmt: skip
-
-    def __init__(self, inner: Tensor) -> None:
-        self.inner = inner
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        def unwrap(value: Any) -> Any:
-            return value.inner if isinstance(value, cls) else value
-
-        result = func(*tree_map(unwrap, args), **tree_map(unwrap, kwargs or {}))
-        return tree_map(lambda v: cls(v) if isinstance(v, Tensor) else v, result)
-
-
-def function_of(case: Case) -> Tensor:
-    result: Tensor = case.op.function(
-        *case.leading(list(case.maps)), *case.op.python_args(case.options)
-    )
-    return result
-
-
-@each_op
-def test_a_subclass_is_kept_and_sees_one_call(op: Op) -> None:
-    case, grad = problem(op)
-    expected = case()
-    out = function_of(case.map(lambda m: m.as_subclass(Named)))
-    assert type(out) is Named
-    assert_same_bits(out.as_subclass(Tensor), expected)
-    Logged.calls.clear()
-    out = function_of(case.map(lambda m: m.as_subclass(Logged)))
-    assert type(out) is Logged and Logged.calls[0] is op.function
-    leaf = case.map(lambda m: m.as_subclass(Named).requires_grad_())
-    leaf().backward(grad)
-    for m, gradient in zip(leaf.maps, case.input_gradients(grad), strict=True):
-        assert_same_bits(m.grad.as_subclass(Tensor), gradient)
-
-
-@each_op
-def test_a_wrapper_subclass_is_taken_apart_below_autograd(op: Op) -> None:
-    case, grad = problem(op)
-    wrapped = case.map(lambda m: Wrapped(m).requires_grad_())
-    out = function_of(wrapped)
-    assert type(out) is Wrapped
-    assert_same_bits(out.inner, case())
-    gradients = torch.autograd.grad(out, wrapped.maps, Wrapped(grad))
-    for actual, expected in zip(gradients, case.input_gradients(grad), strict=True):
-        assert_same_bits(actual.inner, expected)
-
-
-@each_op
-def test_parameters_are_tensors(op: Op) -> None:
-    case, grad = problem(op)
-    leaf = case.map(torch.nn.Parameter)
-    function_of(leaf).backward(grad)
-    for m, gradient in zip(leaf.maps, case.input_gradients(grad), strict=True):
-        assert_same_bits(m.grad, gradient)
-
-
-class Head(torch.nn.Module):
-    """What a model does with an operator's module."""
-
-    def __init__(self, pool: torch.nn.Module, channels: int) -> None:
-        super().__init__()
-        self.pool, self.weight = pool, torch.nn.Parameter(torch.ones(channels, 1, 1))
-
-    def forward(self, *leading: Any) -> Tensor:
-        return self.pool(*leading) * self.weight
-
-
-@each_op
-def test_a_model_with_a_module_is_copied_and_saved(op: Op) -> None:
-    case, _ = problem(op)
-    leading = case.leading(list(case.maps))
-    model = Head(op.module(*op.python_args(case.options)), case.output_channels)
-    with torch.no_grad():
-        model.weight.copy_(torch.arange(case.output_channels).view(-1, 1, 1))
-    expected = model(*leading)
-    file = io.BytesIO()
-    torch.save(model, file)
-    file.seek(0)
-    other = Head(op.module(*op.python_args(case.options)), case.output_channels)
-    other.load_state_dict(model.state_dict())
-    for twin in (copy.deepcopy(model), torch.load(file, weights_only=False), other):
-        assert_same_bits(twin(*leading), expected)
