@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import box_ops
 import torch
 from boxes import hard_boxes
 from cases import grad_of, make_case
@@ -43,18 +46,37 @@ def products(op_number: int) -> None:
                 case.box_jvp(torch.ones_like(case.boxes))
 
 
+def box_calls() -> dict[str, box_ops.BoxCall]:
+    """Of so many boxes that every loop is worth some threads."""
+    generator = torch.Generator().manual_seed(1)
+    upright = box_ops.random_boxes(3000, generator, extent=400.0)
+    hard = box_ops.hard_boxes()
+    upright = tuple(torch.cat(pair) for pair in zip(upright, hard, strict=True))
+    return box_ops.sample_calls(upright, box_ops.random_rotated(1500, generator, extent=400.0))
+
+
+def at_once(work: Callable[[], object]) -> None:
+    """By several threads of Python."""
+    callers = [threading.Thread(target=work) for _ in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+
+
 def main(names: list[str]) -> None:
     print("roiops of", Path(roiops.library_path).parent, flush=True)
     torch.set_num_threads(THREADS)
     for number, op in enumerate(OPS):
         if names and op.name not in names:
             continue
-        callers = [threading.Thread(target=products, args=(number,)) for _ in range(CALLERS)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
+        at_once(partial(products, number))
         print(op, "done", flush=True)
+    for name, call in box_calls().items():
+        if names and name not in names:
+            continue
+        at_once(partial(box_ops.results_of, call))
+        print(name, "done", flush=True)
 
 
 if __name__ == "__main__":
