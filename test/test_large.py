@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_ops import random_boxes, random_rotated
 from boxes import edge_boxes, inside_boxes
 from cases import Case, Options, grad_of, make_case
 from op_table import ROI_ALIGN, Op, each_op, some_ops
 from tolerance import assert_close, assert_same_bits
 from torch import Tensor
+
+import roiops
 
 MANY = 2**31
 MEMINFO = Path("/proc/meminfo")
@@ -30,6 +33,7 @@ def available() -> int:
 
 
 little = pytest.mark.skipif(available() < 2 << 30, reason="needs 2 GiB of memory")
+enough = pytest.mark.skipif(available() < 12 << 30, reason="needs 12 GiB of memory")
 much = pytest.mark.skipif(available() < 8 << 30, reason="needs 8 GiB of memory")
 each_layout = pytest.mark.parametrize("last", [False, True], ids=("contiguous", "channels_last"))
 
@@ -144,3 +148,27 @@ def test_a_result_of_more_than_32_bits(generator) -> None:
     (gradient,), (half,) = many.input_gradients(actual), few.input_gradients(expected)
     (magnitude,) = few.input_gradients(expected.abs())
     assert_close(gradient, 2 * half.double(), 10 * magnitude.double(), 0.02 * magnitude.double())
+
+
+@enough
+def test_more_overlaps_than_32_bits(generator) -> None:
+    """Of the same 97 boxes again and again."""
+    few, others = random_boxes(97, generator)[0], random_boxes(2**15, generator)[0]
+    turns = MANY // (len(few) * len(others)) + 2
+    expected, actual = roiops.box_iou(few, others), roiops.box_iou(few.repeat(turns, 1), others)
+    assert actual.numel() > MANY
+    for turn in (0, 1, turns // 2, turns - 2, turns - 1):
+        assert_same_bits(actual[turn * 97 : turn * 97 + 97], expected)
+
+
+@enough
+def test_images_of_more_coordinates_than_32_bits(generator) -> None:
+    """The same image again and again, in memory once; rotated boxes take the same loops."""
+    few, others = random_rotated(2**20, generator)[0], random_rotated(1, generator)[0]
+    images = MANY // few.numel() + 2
+    expected = roiops.box_iou_rotated(few, others)
+    many = few.expand(images, -1, -1), others.expand(images, -1, -1)
+    actual = roiops.box_iou_rotated(*many)
+    assert many[0].numel() > MANY
+    for image in (0, images - 2, images - 1):
+        assert_same_bits(actual[image], expected)
