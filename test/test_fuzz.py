@@ -20,6 +20,12 @@ FOUND: dict[str, Recipe | BoxRecipe] = {
         Options((1, 1), canonical_scale=1, canonical_level=2**62),
         boxes=((0.0, 0.0, 0.0, 0.0),),
     ),
+    "rotated_area_beyond_the_range": BoxRecipe(
+        "box_iou_rotated",
+        boxes=((5.5e9, -1e36, 1.4e10, 7e36, 0.0),),
+        second=((-3.7e11, 9.5e-10, 9.8e11, 6.6e-9, 0.0),),
+        rotated=True,
+    ),
 }
 
 

@@ -57,10 +57,10 @@ struct RotatedBoxes {
       twice = twice - twice_below(xs[i], ys[i], xs[next], ys[next], a[kWidth], a[kHeight]);
     }
     // Rounding must not make an overlap that is larger than a box, or one of none: the integral of
-    // boxes that are apart cancels, but for rounding.
+    // boxes that are apart cancels, but for rounding. It is NaN where an area is beyond the range.
     const V most = smaller(a[kArea], b[kArea]);
     const V area = twice / (V{} + 2);
-    const V inside = area < V{} ? V{} : area > most ? most : area;
+    const V inside = area > V{} ? smaller(most, area) : V{};
     return are_apart(dx, dy, x, y, cosine, sine, a, b) ? V{} : inside;
   }
 
