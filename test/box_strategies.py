@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf, isnan, nan, nextafter, pi
 
+import reference_boxes
 from box_ops import HARD_BOXES
 from box_recipes import LAYOUTS, OVERLAPS, SOFT, BoxRecipe, Row, is_tame
 from hypothesis import strategies as st
@@ -117,6 +118,25 @@ def numbers(draw: st.DrawFn) -> tuple[str, tuple[int, ...]]:
     return dtype, draw(st.lists(st.sampled_from(CLASSES[dtype]), min_size=1, max_size=4).map(tuple))
 
 
+def thresholds_of(recipe: BoxRecipe) -> list[float]:
+    """The overlaps of the drawn boxes, which are not above themselves."""
+    case = replace(recipe, more=0, images=0, layout="contiguous").case()
+    boxes = case.boxes.to(case.arithmetic)
+    ious = reference_boxes.matrix(
+        reference_boxes.iou_function(boxes, recipe.clockwise), boxes, boxes
+    ).to(case.arithmetic)
+    return sorted({v for v in ious.flatten().tolist() if 0 < v < 1}) or [0.5]
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, recipe: BoxRecipe) -> BoxRecipe:
+    """With an option that the call must refuse."""
+    own = ("sigma", "min_score") if recipe.op in SOFT else ("score_threshold",)
+    names = ("threshold", *(own if recipe.op in ("nms_padded", *SOFT) else ()))
+    name = draw(st.sampled_from(names))
+    return replace(recipe, **{name: draw(st.sampled_from(FLAWS[name]))})
+
+
 @st.composite
 def box_recipes(draw: st.DrawFn, op: str, check: str) -> BoxRecipe:
     tame, overlaps, padded = check == "gradients", op in OVERLAPS, op.endswith("padded")
@@ -148,12 +168,8 @@ def box_recipes(draw: st.DrawFn, op: str, check: str) -> BoxRecipe:
         seed=draw(st.integers(0, 2**16)),
     )
     if op == "nms_padded" and draw(st.booleans()):
-        least = draw(st.sampled_from([s for s in scores if not isnan(s)] or [0.5]))
+        least = draw(st.sampled_from([s for s in (*scores, -inf) if not isnan(s)]))
         recipe = replace(recipe, score_threshold=least)
-    if overlaps or draw(st.integers(0, 9)):
-        return recipe
-    more_options = (
-        ("sigma", "min_score") if op in SOFT else ("score_threshold",) * (op == "nms_padded")
-    )
-    flaw = draw(st.sampled_from(("threshold", *more_options)))
-    return replace(recipe, **{flaw: draw(st.sampled_from(FLAWS[flaw]))})
+    if not overlaps and draw(st.booleans()):
+        recipe = replace(recipe, threshold=draw(st.sampled_from(thresholds_of(recipe))))
+    return draw(spoiled(recipe)) if not overlaps and draw(st.integers(0, 9)) == 9 else recipe
