@@ -258,8 +258,8 @@ def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
         Tensor[N, M] or Tensor[B, N, M]: float32, float64 if either argument is; not rounded to
         16 bits.
 
-    Two boxes without area give 0, where torchvision gives NaN; a NaN coordinate gives NaN, an area
-    beyond the type's range 0, or NaN beside another such box. N or M may be 0.
+    Two boxes without area give 0, where torchvision gives NaN; a NaN coordinate gives NaN; a side,
+    an area or the sum of both beyond the type's range 0 or NaN. N or M may be 0.
     Gradients: to both, of any order; NaN to a box that is not finite. Deterministic: the same on any
     number of threads. Errors are those of :func:`nms`.
     """
@@ -284,8 +284,7 @@ def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, clockwise: bool = False) -> 
         Tensor[N, M] or Tensor[B, N, M]: float32, float64 if either argument is.
 
     A side of zero or less makes a box without area, whose IoU is 0; a box that is not finite gives
-    NaN, and one whose area is beyond the type's range 0, or NaN beside another such box. N or M may
-    be 0.
+    NaN; an area or the sum of both beyond the type's range 0 or NaN. N or M may be 0.
     Gradients: none; backward raises. Determinism and errors are those of :func:`box_iou`.
     """
     if has_torch_function_variadic(boxes1, boxes2):

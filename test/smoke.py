@@ -1,4 +1,4 @@
-"""What a fresh installation must be able to do; run by `make test-install`, without pytest."""
+"""What a fresh installation must be able to do; run by `make test-install` and `make wheel`, without pytest."""
 
 from pathlib import Path
 

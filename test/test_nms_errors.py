@@ -57,7 +57,7 @@ def bad_calls():
     sentence = "`score_threshold` must be a number or None, but got nan."
     yield "nms_padded", nms_args(least=nan), sentence
     for sigma in (0.0, -1.0, nan, float("inf")):
-        sentence = f"`sigma` must be positive and finite, but got {sigma:g}."
+        sentence = f"`sigma` must be positive and finite in float32, but got {sigma:g}."
         yield "soft_nms_padded", soft_args(sigma=sigma), sentence
     yield "soft_nms_padded", soft_args(least=nan), "`min_score` must be a number, but got nan."
     sentence = '`method` must be "linear" or "gaussian", but got "naive".'

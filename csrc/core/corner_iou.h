@@ -6,8 +6,9 @@
 // V{} for zero and the choices instead of branches. IoU is intersection / union in the type of the
 // boxes, in torchvision's order of operations and without contraction, so that a decision
 // "IoU > threshold" has torchvision's bits. Boxes without a union (both without area, or reversed)
-// have an IoU of 0; A NaN coordinate gives NaN; an area that is not finite gives 0, or NaN beside
-// another one. No threshold is below either: such a box neither suppresses nor is suppressed.
+// have an IoU of 0; a NaN coordinate gives NaN; where a side, an area or the sum of two areas is
+// not finite it is 0 or NaN. No threshold is below either: such a box neither suppresses nor is
+// suppressed.
 #pragma once
 
 #include <cmath>

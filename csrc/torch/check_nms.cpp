@@ -85,8 +85,9 @@ std::tuple<Tensor, Tensor, Tensor> prepare_soft_nms(
   const std::string op = args.op;
   check_boxes_and_scores(args);
   check_iou_threshold(op, options.iou_threshold);
-  TORCH_CHECK(static_cast<float>(options.sigma) > 0 && std::isfinite(options.sigma), op,
-      ": `sigma` must be positive and finite, but got ", options.sigma, ".");
+  const auto sigma = static_cast<float>(options.sigma);
+  TORCH_CHECK(sigma > 0 && std::isfinite(sigma), op,
+      ": `sigma` must be positive and finite in float32, but got ", options.sigma, ".");
   TORCH_CHECK(!std::isnan(options.min_score), op, ": `min_score` must be a number, but got nan.");
   auto [numbers, count] = new_numbers(args);
   Tensor scores = at::empty_symint(numbers.sym_sizes(), args.scores.options());

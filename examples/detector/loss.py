@@ -48,7 +48,7 @@ def match(iou: Tensor, positive: float, negative: float, every_truth: bool = Fal
     which = torch.where(best < positive, IGNORED, which)
     which = torch.where(best < negative, NOTHING, which)
     if every_truth:
-        which[iou.argmax(0)] = torch.arange(iou.shape[1], device=iou.device)
+        which[iou.nan_to_num(0.0).argmax(0)] = torch.arange(iou.shape[1], device=iou.device)
     return which
 
 
