@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from box_ops import random_boxes, random_rotated
+from box_ops import random_boxes
 from boxes import edge_boxes, inside_boxes
 from cases import Case, Options, grad_of, make_case
 from op_table import ROI_ALIGN, Op, each_op, some_ops
@@ -159,16 +159,3 @@ def test_more_overlaps_than_32_bits(generator) -> None:
     assert actual.numel() > MANY
     for turn in (0, 1, turns // 2, turns - 2, turns - 1):
         assert_same_bits(actual[turn * 97 : turn * 97 + 97], expected)
-
-
-@enough
-def test_images_of_more_coordinates_than_32_bits(generator) -> None:
-    """The same image again and again, in memory once; rotated boxes take the same loops."""
-    few, others = random_rotated(2**20, generator)[0], random_rotated(1, generator)[0]
-    images = MANY // few.numel() + 2
-    expected = roiops.box_iou_rotated(few, others)
-    many = few.expand(images, -1, -1), others.expand(images, -1, -1)
-    actual = roiops.box_iou_rotated(*many)
-    assert many[0].numel() > MANY
-    for image in (0, images - 2, images - 1):
-        assert_same_bits(actual[image], expected)

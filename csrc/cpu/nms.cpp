@@ -84,62 +84,118 @@ int64_t grain_of(BoxKind kind, int64_t groups, int64_t lists) {
   return std::max<int64_t>(worth / std::max<int64_t>(groups / lists, 1), 1);
 }
 
+// Greedy suppression in one image. Candidates come by decreasing score, in blocks: threads let
+// those of a block meet all boxes kept before it, then each in turn meets those kept from the block
+// itself.
+template <typename T>
+class Suppression {
+ public:
+  Suppression(const BoxList<T>& boxes, BoxKind kind, double iou_threshold, int64_t most)
+      : boxes_(boxes),
+        kind_(kind),
+        threshold_(threshold_in<T>(iou_threshold)),
+        doubt_(doubt_of(threshold_)),
+        engine_(engine_of<T>(kind)),
+        most_(most),
+        lists_(boxes, most),
+        memory_(lists_.groups * engine_.fields * kLanes<T>),
+        groups_(kind, memory_.get()),
+        block_fields_(kBlock * kMaxFields) {}
+
+  int64_t run(int64_t* numbers) {
+    const std::vector<int32_t> order = candidates(boxes_);
+    const auto count = static_cast<int64_t>(order.size());
+    for (int64_t start = 0; start < count && kept_ < most_; start += kBlock) {
+      const int32_t* const block = order.data() + start;
+      const int64_t size = std::min(count - start, kBlock);
+      const auto many = static_cast<int64_t>(lists_.lists.size());
+      parallel_for(
+          size, [&](int64_t begin, int64_t end) { meet_lists(block, begin, end); },
+          grain_of(kind_, groups_of<T>(kept_), many));
+      keep(block, size, numbers);
+    }
+    return kept_;
+  }
+
+ private:
+  T* fields_of(int64_t i) const {
+    return block_fields_.get() + i * kMaxFields;
+  }
+
+  bool meets(int64_t i, const KeptList& list, int64_t begin, int64_t end) const {
+    return engine_.any_above(fields_of(i), groups_.data, list.first_group + begin / kLanes<T>,
+        list.first_group + groups_of<T>(end), threshold_, doubt_);
+  }
+
+  void meet_lists(const int32_t* block, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      prepare_box(boxes_.rows + block[i] * kind_.columns(), kind_, fields_of(i));
+      suppressed_[i] = false;
+    }
+    for (int64_t first = 0; first < longest_; first += kChunk<T>) {
+      for (int64_t i = begin; i < end; ++i) {
+        const KeptList& list = lists_.of(block[i]);
+        if (!suppressed_[i] && first < list.count) {
+          suppressed_[i] = meets(i, list, first, std::min(first + kChunk<T>, list.count));
+        }
+      }
+    }
+  }
+
+  void keep(const int32_t* block, int64_t size, int64_t* numbers) {
+    const int64_t kept_before = kept_;
+    for (int64_t i = 0; i < size && kept_ < most_; ++i) {
+      KeptList& list = lists_.of(block[i]);
+      if (!suppressed_[i] &&
+          !(list.count > list.before && meets(i, list, list.before, list.count))) {
+        groups_.put(fields_of(i), list.first_group * kLanes<T> + list.count++);
+        longest_ = std::max(longest_, list.count);
+        numbers[kept_++] = block[i];
+      }
+    }
+    for (int64_t i = kept_before; i < kept_; ++i) {
+      KeptList& list = lists_.of(static_cast<int32_t>(numbers[i]));
+      list.before = list.count;
+    }
+  }
+
+  const BoxList<T>& boxes_;
+  const BoxKind kind_;
+  const T threshold_;
+  const Doubt<T> doubt_;
+  const IouEngine<T>& engine_;
+  const int64_t most_;
+  KeptLists<T> lists_;
+  const Scratch<T> memory_;  // of groups_
+  const Groups<T> groups_;
+  const Scratch<T> block_fields_;
+  bool suppressed_[kBlock];
+  int64_t kept_ = 0, longest_ = 0;  // the longest list
+};
+
 }  // namespace
 
 template <typename T>
 int64_t nms(
     const BoxList<T>& boxes, BoxKind kind, double iou_threshold, int64_t most, int64_t* numbers) {
-  const T threshold = threshold_in<T>(iou_threshold);
-  const Doubt<T> doubt = doubt_of(threshold);
-  const std::vector<int32_t> order = candidates(boxes);
-  KeptLists<T> lists(boxes, most);
-  const IouEngine<T>& engine = engine_of<T>(kind);
-  const Scratch<T> memory(lists.groups * engine.fields * kLanes<T>);
-  const Groups<T> groups(kind, memory.get());
-  const Scratch<T> candidate_fields(kBlock * kMaxFields);
-  const auto fields_of = [&](int64_t i) { return candidate_fields.get() + i * kMaxFields; };
-  bool suppressed[kBlock];
-  int64_t kept = 0, longest = 0;  // the longest list
-  const auto count = static_cast<int64_t>(order.size());
-  for (int64_t start = 0; start < count && kept < most; start += kBlock) {
-    const int32_t* const block = order.data() + start;
-    const int64_t size = std::min(count - start, kBlock), kept_before = kept;
-    const auto meets = [&](int64_t i, const KeptList& list, int64_t begin, int64_t end) {
-      return engine.any_above(fields_of(i), groups.data, list.first_group + begin / kLanes<T>,
-          list.first_group + groups_of<T>(end), threshold, doubt);
-    };
-    const auto meet_lists = [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        prepare_box(boxes.rows + block[i] * kind.columns(), kind, fields_of(i));
-        suppressed[i] = false;
-      }
-      for (int64_t first = 0; first < longest; first += kChunk<T>) {
-        for (int64_t i = begin; i < end; ++i) {
-          const KeptList& list = lists.of(block[i]);
-          if (!suppressed[i] && first < list.count) {
-            suppressed[i] = meets(i, list, first, std::min(first + kChunk<T>, list.count));
-          }
-        }
-      }
-    };
-    const auto many = static_cast<int64_t>(lists.lists.size());
-    parallel_for(size, meet_lists, grain_of(kind, groups_of<T>(kept), many));
-    for (int64_t i = 0; i < size && kept < most; ++i) {
-      KeptList& list = lists.of(block[i]);
-      if (!suppressed[i] &&
-          !(list.count > list.before && meets(i, list, list.before, list.count))) {
-        groups.put(fields_of(i), list.first_group * kLanes<T> + list.count++);
-        longest = std::max(longest, list.count);
-        numbers[kept++] = block[i];
-      }
-    }
-    for (int64_t i = kept_before; i < kept; ++i) {
-      KeptList& list = lists.of(static_cast<int32_t>(numbers[i]));
-      list.before = list.count;
+  return Suppression<T>(boxes, kind, iou_threshold, most).run(numbers);
+}
+
+namespace {
+
+// The first of the highest scores of waiting boxes; -1 if none waits.
+template <typename T>
+int64_t best_of(const std::vector<T>& score, const std::vector<char>& waiting) {
+  int64_t best = -1;
+  for (int64_t i = 0; i < static_cast<int64_t>(score.size()); ++i) {
+    if (waiting[i] != 0 && (best < 0 || beats(score[i], score[best]))) {
+      best = i;
     }
   }
-  return kept;
+  return best;
 }
+
+}  // namespace
 
 template <typename T>
 int64_t soft_nms(const BoxList<T>& boxes, BoxKind kind, const SoftRule& rule, int64_t most,
@@ -162,12 +218,7 @@ int64_t soft_nms(const BoxList<T>& boxes, BoxKind kind, const SoftRule& rule, in
       rule.gaussian, static_cast<T>(rule.iou_threshold), static_cast<T>(rule.sigma)};
   const T least = static_cast<T>(rule.min_score);
   for (int64_t kept = 0; kept < most; ++kept) {
-    int64_t best = -1;
-    for (int64_t i = 0; i < boxes.count; ++i) {
-      if (waiting[i] != 0 && (best < 0 || beats(score[i], score[best]))) {
-        best = i;
-      }
-    }
+    const int64_t best = best_of(score, waiting);
     if (best < 0 || score[best] < least) {
       return kept;
     }

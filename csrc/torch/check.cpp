@@ -156,9 +156,9 @@ void check_options(const RoiCall& call, const Rule& rule) {
     TORCH_CHECK(std::isfinite(static_cast<float>(call.options[2])), call.op,
         ": `gamma` must be finite in float32, but got ", call.options[2], ".");
   }
+  TORCH_CHECK(call.output_size.size() == 2, call.op,
+      ": `output_size` must have 2 elements, but got ", call.output_size.size(), ".");
   const char* const size = is_crop(call) ? "crop_size" : "output_size";
-  TORCH_CHECK(call.output_size.size() == 2, call.op, ": `", size,
-      "` must have 2 elements, but got ", call.output_size.size(), ".");
   check_area(call.op, size, call.output_size[0], call.output_size[1], kMaxBins);
   TORCH_SYM_CHECK(call.output_size[0].sym_gt(0).sym_and(call.output_size[1].sym_gt(0)), call.op,
       ": `", size, "` must be positive, but got ", SymIntArrayRef(call.output_size), ".");
