@@ -104,7 +104,7 @@ class Loss(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Boxes [K, 4 or 5] of all images, whose image each is, and whose object."""
         boxes, images, objects, before = [], [], [], 0
-        best, valid = self.detector.proposer.best(scores, deltas, anchors, shape[2], shape[3])
+        best, valid = self.detector.proposer.choose(scores, deltas, anchors, shape[2], shape[3])
         for n, truth in enumerate(truths):
             box = torch.cat([best[n][valid[n]], truth])  # so that no object is without
             which = match(self.detector.boxes.iou(box, truth), 0.5, 0.5)

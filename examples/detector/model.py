@@ -46,15 +46,15 @@ class Detector(nn.Module):
         count, _, height, width = images.shape
         maps = self.pyramid(images)
         scores, deltas, anchors = self.proposer(maps)
-        proposals, valid = self.proposer.best(scores, deltas, anchors, height, width)
+        proposals, valid = self.proposer.choose(scores, deltas, anchors, height, width)
 
-        logits, deltas = self.box_head(maps, proposals.flatten(0, 1), numbers(proposals))
+        logits, deltas = self.box_head(maps, proposals.flatten(0, 1), images_of(proposals))
         boxes = self.boxes.decode(deltas.view(proposals.shape), proposals)
         boxes = self.boxes.clip(boxes, height, width)
         probabilities = logits.view(count, proposals.shape[1], -1).softmax(2) * valid[:, :, None]
         boxes, scores, labels = self.best(boxes, probabilities[:, :, :-1])
 
-        masks = self.mask_head(maps, boxes.flatten(0, 1), numbers(boxes)).sigmoid()
+        masks = self.mask_head(maps, boxes.flatten(0, 1), images_of(boxes)).sigmoid()
         return boxes, scores, labels, masks.unflatten(0, (count, self.detections))
 
     def best(self, boxes: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,7 +72,7 @@ def pick(boxes: Tensor, which: Tensor) -> Tensor:
     return boxes.gather(1, which[:, :, None].expand(-1, -1, boxes.shape[2]))
 
 
-def numbers(boxes: Tensor) -> Tensor:
+def images_of(boxes: Tensor) -> Tensor:
     """[N * K]: of boxes [N, K, 4 or 5], the number of each one's image, in front of a RoI."""
     count, each, _ = boxes.shape
     return torch.arange(count, device=boxes.device, dtype=boxes.dtype).repeat_interleave(each)
@@ -152,15 +152,15 @@ class Proposer(nn.Module):
         output = torch.cat(outputs, 1)
         return output[:, :, 0], output[:, :, 1:], torch.cat(anchors)
 
-    def anchors(self, x: Tensor, stride: int) -> Tensor:
+    def anchors(self, map: Tensor, stride: int) -> Tensor:
         """Around the middle of every pixel of a map, row by row."""
-        height, width = x.shape[2], x.shape[3]
-        across = (torch.arange(width, device=x.device, dtype=x.dtype) + 0.5) * stride
-        down = (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * stride
+        height, width = map.shape[2], map.shape[3]
+        across = (torch.arange(width, device=map.device, dtype=map.dtype) + 0.5) * stride
+        down = (torch.arange(height, device=map.device, dtype=map.dtype) + 0.5) * stride
         y, x = down[:, None].expand(-1, width), across[None, :].expand(height, -1)
         return self.boxes.anchors(x.reshape(-1), y.reshape(-1), self.anchor * stride)
 
-    def best(
+    def choose(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, height: int, width: int
     ) -> tuple[Tensor, Tensor]:
         """The best boxes [N, self.proposals, 4 or 5], and which of them are any."""
