@@ -41,6 +41,7 @@ class Taps:
     level: int = 0
     extrapolated: np.ndarray | bool = False  # [bins] takes the extrapolation value
     doubt: np.ndarray | float = 0.0  # [bins] share of the mean that rounding may change
+    unsure: np.ndarray | bool = False  # [bins] rounding may change which pixels are read
     slope_doubt: float = 0.0  # largest share of a bin's slope that rounding may change
     reach: np.ndarray | float = 1.0  # [P] largest slope of a position by a column
     extra_reach: np.ndarray | float = 1.0  # [2] and by an offset
@@ -64,7 +65,7 @@ class Samples:
     dx: np.ndarray  # [S, P]
     extra_dy: float = 0.0  # d y / d (y offset)
     extra_dx: float = 0.0
-    rest: dict = field(default_factory=dict)  # doubt, slope_doubt, reach, extra_reach of the taps
+    rest: dict = field(default_factory=dict)  # doubts and reaches of the taps
 
 
 def neighbours(position: np.ndarray, n: int):
@@ -170,6 +171,15 @@ def values(case: Case) -> tuple[Tensor, Tensor]:
         slack[i, 0] = largest * np.minimum(taps.doubt, 2)
     shape = (ph, pw)
     return torch.from_numpy(out).unflatten(2, shape), torch.from_numpy(slack).unflatten(2, shape)
+
+
+def certain(case: Case) -> Tensor:
+    """[K, 1, PH, PW]: no rounding changes which pixels are read, and which of them with weight 0."""
+    ph, pw = case.options.output_size
+    out = np.ones((len(case.boxes), 1, ph * pw), bool)
+    for i, taps in enumerate(all_taps(case)):
+        out[i, 0] = ~np.broadcast_to(taps.unsure, ph * pw)
+    return torch.from_numpy(out).unflatten(2, (ph, pw))
 
 
 def input_gradients(case: Case, grad: Tensor) -> list[tuple[Tensor, Tensor]]:

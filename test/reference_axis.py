@@ -17,6 +17,7 @@ from math import ceil, floor
 import numpy as np
 
 HALF = Fraction(1, 2)
+NEARLY_NOTHING = 1e-9  # a weight below may round to zero
 
 
 @dataclass
@@ -37,6 +38,17 @@ class Axis:
         if self.clamped:
             return scale * np.stack([np.ones_like(self.fraction), 0 * self.fraction], 1)
         return scale * np.stack([1 - self.fraction, self.fraction], 1)
+
+    def near_pixels(self) -> np.ndarray:
+        """[S]: so near a whole number that rounding may carry the position across."""
+        beside = np.abs(self.position - np.round(self.position)) <= self.delta + NEARLY_NOTHING
+        return beside & (self.delta > 0)
+
+    def unsure(self) -> np.ndarray:
+        """[bins]: rounding may change which pixels a bin reads."""
+        found = self.doubt > 0
+        found[self.bin[self.near_pixels()]] = True
+        return found
 
     def kink_doubt(self) -> float:
         """Largest share of a bin's samples so near a pixel that rounding picks the side."""

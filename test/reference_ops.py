@@ -12,7 +12,7 @@ from math import ceil, floor, inf, isfinite, log2, sqrt
 
 import numpy as np
 from reference import Samples, Taps, bilinear, join, no_taps
-from reference_axis import Axis, axis_samples, decode
+from reference_axis import NEARLY_NOTHING, Axis, axis_samples, decode, is_dyadic
 from reference_max import Candidates
 
 
@@ -31,6 +31,7 @@ def outer(ys: Axis, xs: Axis, scales, options, size, maximum: bool = False) -> T
         doubt, kinks, count = 2 * np.sign(doubt), np.sign(kinks), 1.0
     rest = {
         "doubt": (doubt + 2 * moved).flatten(),
+        "unsure": (ys.unsure()[:, None] | xs.unsure()[None, :]).flatten(),
         "slope_doubt": kinks + moved,
         "reach": max(scales) * np.ones(4),
     }
@@ -157,7 +158,7 @@ def tent_primitive(u):
 
 
 def prroi_axis(low, high, n: int, bins: int, scale: float, geometry):
-    """Per bin: pixels, mean tents, slopes by low and high; then size of a bin and delta."""
+    """Per bin: pixels, mean tents, slopes by low and high; then size of a bin, delta, unsure."""
     with np.errstate(all="ignore"):
         start = low * geometry(scale)
         size = high * geometry(scale) - start
@@ -165,9 +166,13 @@ def prroi_axis(low, high, n: int, bins: int, scale: float, geometry):
         return None
     # Exactly: a difference of primitives, divided by the size of a tiny bin, is rounding alone.
     start, size = Fraction(float(start)), Fraction(float(size))
-    rows = []
+    delta = 4 * float(np.finfo(geometry).eps) * float(abs(start) + size)
+    exact = is_dyadic(start) and is_dyadic(size / bins)
+    rows, unsure = [], np.full(bins, size / bins <= delta)
     for p in range(bins):
         a, b = start + p * size / bins, start + (p + 1) * size / bins
+        near = any(abs(v - round(v)) <= delta + NEARLY_NOTHING for v in (a, b))
+        unsure[p] |= near and not exact
         pixels = range(max(floor(a), 0), min(ceil(b), n - 1) + 1)
         means = [(tent_primitive(b - i) - tent_primitive(a - i)) / (b - a) for i in pixels]
         slopes = [
@@ -179,8 +184,7 @@ def prroi_axis(low, high, n: int, bins: int, scale: float, geometry):
         low_slope = scale * (by_a * (1 - p / bins) + by_b * (1 - (p + 1) / bins))
         high_slope = scale * (by_a * p / bins + by_b * (p + 1) / bins)
         rows.append((pixel, mean, low_slope, high_slope))
-    delta = 4 * float(np.finfo(geometry).eps) * float(abs(start) + size)
-    return rows, float(size / bins), delta
+    return rows, float(size / bins), delta, unsure
 
 
 def prroi_pool(box, extra, sizes, options, geometry) -> Taps:
@@ -207,8 +211,9 @@ def prroi_pool(box, extra, sizes, options, geometry) -> Taps:
         parts.append(Taps(bin, ys[0][i], xs[0][j], weight, slope, np.zeros((len(i), 2))))
     delta = rows[2] + columns[2]
     shrunk = delta / min(rows[1], columns[1], 1.0)
-    rest = {"doubt": 2 * min(delta, 1), "slope_doubt": shrunk, "reach": scale * np.ones(4)}
-    return join(parts, **rest)
+    unsure = (rows[3][:, None] | columns[3][None, :]).flatten()
+    rest = {"unsure": unsure, "slope_doubt": shrunk, "reach": scale * np.ones(4)}
+    return join(parts, doubt=2 * min(delta, 1), **rest)
 
 
 def deform_roi_pool(box, extra, sizes, options, geometry) -> Taps:
@@ -221,6 +226,7 @@ def deform_roi_pool(box, extra, sizes, options, geometry) -> Taps:
     bins, ratio, gamma = options.output_size, options.sampling_ratio, geometry(options.gamma)
     offset = np.zeros((2, *bins)) if extra is None else extra
     parts, doubts, kinks = [], np.zeros(bins[0] * bins[1]), 0.0
+    unsure = np.zeros(bins[0] * bins[1], bool)
     for p, q in product(range(bins[0]), range(bins[1])):
         shift_y, shift_x = (gamma * geometry(offset[a, p, q]) for a in (1, 0))
         ys = axis_samples(y, h, size[0], bins[0], ratio, False, shift_y)
@@ -231,11 +237,13 @@ def deform_roi_pool(box, extra, sizes, options, geometry) -> Taps:
         part.extra_slope = extra_slope * np.array([float(gamma * w), float(gamma * h)])
         parts.append(part)
         doubts[p * bins[1] + q] = part.doubt[p * bins[1] + q]
+        unsure[p * bins[1] + q] = part.unsure[p * bins[1] + q]
         kinks = max(kinks, part.slope_doubt)
     largest_shift = 1 + abs(float(options.gamma)) * np.abs(offset).max(initial=0)
     return join(
         parts,
         doubt=doubts,
+        unsure=unsure,
         slope_doubt=kinks,
         reach=scale * largest_shift * np.ones(4),
         extra_reach=np.abs([float(gamma * w), float(gamma * h)]),

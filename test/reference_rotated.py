@@ -49,7 +49,7 @@ def roi_align_rotated(box, extra, sizes, options, geometry) -> Taps:
     if max(grid) > ENDLESS:
         on_map = [min(g, 4 * (sum(size) + 4) + 3000) for g in grid]
         share = min(1.0, on_map[0] * on_map[1] / count)
-        return no_taps(5, doubt=2 * share, slope_doubt=share, reach=reach)
+        return no_taps(5, doubt=2 * share, unsure=True, slope_doubt=share, reach=reach)
     if not all(grid) or not all(size):
         return no_taps(5)
     grid = [int(g) for g in grid]
@@ -89,6 +89,7 @@ def roi_align_rotated(box, extra, sizes, options, geometry) -> Taps:
     total = bins[0] * bins[1]
     doubt = np.bincount(bin, (widened & ~inner) / count, total) if delta else np.zeros(total)
     kinks = np.bincount(bin, kink / count, total).max() if delta else 0.0
+    unsure = np.bincount(bin, kink | (widened & ~inner), total) > 0 if delta else False
 
     bin, y, x, t, u = (v[accepted] for v in (bin, y, x, t, u))
     zero, one = np.zeros(len(y)), np.full(len(y), scale)
@@ -99,6 +100,7 @@ def roi_align_rotated(box, extra, sizes, options, geometry) -> Taps:
     dy = [zero, one, -across * turn[1], down * turn[0], -sign * (x - center[1])]
     rest = {
         "doubt": doubt + 2 * min(delta, 1),
+        "unsure": unsure,
         "slope_doubt": kinks + min(delta, 1),
         "reach": reach,
     }
