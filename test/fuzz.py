@@ -16,7 +16,9 @@ import random
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from strategies import recipes
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "fuzz"
 SECONDS_PER_CALL = 60  # the reference takes less than one
 NAMES = (*(op.name for op in OPS), *FUNCTIONS)
-Check = Callable[[Any], None]  # of a recipe
+Check = Callable[[Any], int | None]  # of a recipe: how many numbers tell, where that is counted
 
 
 def checks_of(op: str) -> dict[str, Check]:
@@ -49,49 +51,68 @@ def drawn(op: str, check: str) -> SearchStrategy[Any]:
 def recorded(check: Check, log: Path) -> Check:
     """The check, of a recipe that is known whatever happens."""
 
-    def run(recipe: Any) -> None:
+    def run(recipe: Any) -> int | None:
         log.write_text(f"{recipe!r}\n")
         faulthandler.dump_traceback_later(SECONDS_PER_CALL, exit=True)
         try:
             with np.errstate(all="ignore"):  # the reference computes with inf and NaN
-                check(recipe)
+                return check(recipe)
         finally:
             faulthandler.cancel_dump_traceback_later()
 
     return run
 
 
-def run_check(op: str, check: str, number: int, examples: int, log: Path) -> None:
-    """`examples` recipes, which follow from `number`; the smallest that fails is the last one."""
-    run = given(drawn(op, check))(recorded(checks_of(op)[check], log))
+SEARCH = (Phase.generate, Phase.shrink)
+
+
+def run_check(
+    op: str, check: str, number: int, examples: int, log: Path, phases: Sequence[Phase] = SEARCH
+) -> int:
+    """`examples` recipes, which follow from `number`, operator and check: how many numbers told.
+
+    The smallest recipe that fails is the last one.
+    """
     limits = settings(
         max_examples=examples, database=None, deadline=None, print_blob=False,
-        suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
-        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck), phases=phases, report_multiple_bugs=False,
     )  # fmt: skip
-    seed(number)(limits(run))()
+    run, compared = recorded(checks_of(op)[check], log), 0
+
+    @seed(zlib.crc32(f"{number} {op} {check}".encode()))
+    @limits
+    @given(drawn(op, check))
+    def call(recipe: Any) -> None:
+        nonlocal compared
+        compared += run(recipe) or 0
+
+    call()
+    return compared
+
+
+def pairs_of(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """The chosen checks of the chosen operators, or of the one that is called again."""
+    ops = [parse(arguments.replay.read_text()).op] if arguments.replay else arguments.op
+    return [(op, check) for op in ops for check in checks_of(op) if check in arguments.check]
 
 
 def child(arguments: argparse.Namespace) -> None:
     log = arguments.log
     if arguments.replay:
         recipe = parse(arguments.replay.read_text())
-        for name, check in checks_of(recipe.op).items():
-            if name in arguments.check:
-                recorded(check, log)(recipe)
-                print(f"{name}: passed")
+        for op, check in pairs_of(arguments):
+            recorded(checks_of(op)[check], log)(recipe)
+            print(f"{check}: passed")
         return
-    end, number, calls = time.monotonic() + arguments.seconds, arguments.seed, 0
-    while True:
-        for op in arguments.op:
-            for check in [c for c in checks_of(op) if c in arguments.check]:
-                run_check(op, check, number, arguments.examples, log)
-                calls += arguments.examples
-                if time.monotonic() > end:
-                    print(f"fuzz: {calls} calls passed")
-                    return
+    end, calls = time.monotonic() + arguments.seconds, 0
+    for number in count(arguments.seed):
+        for op, check in pairs_of(arguments):  # one at least
+            run_check(op, check, number, arguments.examples, log)
+            calls += arguments.examples
+            if time.monotonic() > end:
+                print(f"fuzz: {calls} calls passed")
+                return
         print(f"fuzz: seed {number} passed", flush=True)
-        number += 1
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -105,7 +126,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--replay", type=Path, help="a file that holds a recipe")
     parser.add_argument("--log", type=Path, default=FOLDER / "call.txt")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if not pairs_of(arguments):
+        of = "the call" if arguments.replay else ", ".join(arguments.op)
+        parser.error(f"{of} has none of the checks {', '.join(arguments.check)}")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,14 +139,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         faulthandler.enable()
         child(arguments)
         return 0
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    for folder in (FOLDER, arguments.log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    arguments.log.unlink(missing_ok=True)
     number = arguments.seed if arguments.seed is not None else random.randrange(2**31)
     if not arguments.replay:
         print(f"fuzz: --seed {number}, {arguments.seconds:g} seconds", flush=True)
     rest = sys.argv[1:] if argv is None else list(argv)
     command = [sys.executable, __file__, "--child", *rest]
     done = subprocess.run([*command, "--seed", str(number)], check=False)
-    if done.returncode:
+    if done.returncode and not arguments.log.exists():
+        print(f"fuzz: failed (exit status {done.returncode}) before any call")
+    elif done.returncode:
         failure = FOLDER / "failure.txt"
         failure.write_text(arguments.log.read_text())
         print(f"fuzz: failed (exit status {done.returncode}) for\n{failure.read_text()}")

@@ -1,4 +1,7 @@
-"""What must hold for every call that the fuzzer draws. Each check takes a recipe, and raises."""
+"""What must hold for every call that the fuzzer draws.
+
+Each check takes a recipe, and raises, or says of how many numbers it would have noticed an error.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ def growth(case: Case) -> float:
     return 1 + max(case.options.sampling_ratio, 0) / 32 if case.op.samples else 1
 
 
-def check_values(recipe: Recipe) -> None:
+def telling(expected: Tensor, slack: Tensor) -> int:
+    """Of how many numbers a wrong result would be noticed."""
+    return int((expected.abs() > 8 * slack).sum())
+
+
+def check_values(recipe: Recipe) -> int:
     """The result is the reference's."""
     case = recipe.in_layout(recipe.case())
     expected, slack = reference.values(case)
@@ -43,6 +51,7 @@ def check_values(recipe: Recipe) -> None:
     actual = case()
     assert actual.dtype == case.dtype
     assert_close(actual, expected, magnitude, slack + underflow(case.dtype))
+    return telling(expected, slack)
 
 
 def summed(gradient: Tensor, case: Case) -> Tensor:
@@ -51,19 +60,20 @@ def summed(gradient: Tensor, case: Case) -> Tensor:
     return gradient.float() if wide else gradient
 
 
-def check_gradients(recipe: Recipe) -> None:
+def check_gradients(recipe: Recipe) -> int:
     """Those by the features, the boxes and the offsets are the reference's."""
     case = recipe.in_layout(recipe.case())
     grad = grad_of(case, generator_of(recipe))
     expected = reference.input_gradients(case, grad)
     magnitude = reference.input_gradients(case, grad.abs())
-    grown = growth(case)
+    grown, compared = growth(case), 0
     for actual, (exact, slack), (terms, _) in zip(
         case.input_gradients(grad), expected, magnitude, strict=True
     ):
         assert_close(actual, exact, grown * terms, slack)
+        compared += telling(exact, slack)
     if not recipe.row.differentiates_boxes(recipe.options):
-        return
+        return compared
     bound = reference.box_gradient(case, grad)
     by_boxes, by_extra = case.box_gradients(grad)
     assert by_boxes.dtype == case.boxes.dtype
@@ -71,9 +81,10 @@ def check_gradients(recipe: Recipe) -> None:
     if bound.by_extra is not None:
         magnitude = grown * bound.extra_magnitude
         assert_close(summed(by_extra, case), bound.by_extra, magnitude, bound.extra_slack)
+    return compared + telling(bound.by_boxes, bound.slack)
 
 
-def check_transposes(recipe: Recipe) -> None:
+def check_transposes(recipe: Recipe) -> int:
     """<A x, g> = <x, A^T g> and <J t, g> = <t, J^T g>, in float64."""
     case = recipe.case(dtype="float64", boxes_dtype="float64").linear
     generator = generator_of(recipe)
@@ -84,7 +95,7 @@ def check_transposes(recipe: Recipe) -> None:
     scale = float((case.map(torch.abs)() * grad.abs()).sum())
     assert abs(float(left - right)) <= 1e-11 * scale + 1e-300, (left, right, scale)
     if not recipe.row.differentiates_boxes(recipe.options):
-        return
+        return int(scale > 0)
     bound = reference.box_gradient(case, grad)
     by_boxes, by_extra = case.box_gradients(grad)
     tangent = features(generator, *case.boxes.shape)
@@ -96,6 +107,7 @@ def check_transposes(recipe: Recipe) -> None:
         scale = scale + (bound.extra_magnitude * extra_tangent.abs()).sum()
     left = (case.box_jvp(tangent, extra_tangent) * grad).sum()
     assert abs(float(left - right)) <= 1e-11 * float(scale) + 1e-300, (left, right, scale)
+    return int(scale > 0)
 
 
 @contextmanager
@@ -113,7 +125,7 @@ def everything(case: Case, grad: Tensor) -> list[Tensor]:
     return [case(), *case.input_gradients(grad), *case.box_gradients(grad), case.box_jvp(tangent)]
 
 
-def check_bits(recipe: Recipe) -> None:
+def check_bits(recipe: Recipe) -> int:
     """Layout, threads, the order of boxes and other boxes change nothing."""
     case = recipe.in_layout(recipe.case())
     grad = recipe.laid_out(grad_of(case, generator_of(recipe)))
@@ -131,6 +143,7 @@ def check_bits(recipe: Recipe) -> None:
     with threads(3):
         for a, b in zip(everything(case, grad), first, strict=True):
             assert_same_bits(a, b, "threads")
+    return int(first[0].count_nonzero())
 
 
 def place_specials(case: Case, generator: torch.Generator) -> None:
@@ -163,7 +176,7 @@ def check_special_pixels(recipe: Recipe) -> int:
     return int((~expected[sure].isfinite()).sum())
 
 
-CHECKS: dict[str, Callable[[Recipe], int | None]] = {
+CHECKS: dict[str, Callable[[Recipe], int]] = {
     "values": check_values,
     "gradients": check_gradients,
     "transposes": check_transposes,

@@ -1,12 +1,14 @@
 """What the fuzzer draws: recipes of calls, bounded so that the slow reference stays affordable.
 
-Half of the numbers are ordinary, a quarter lies where rules change, and a quarter is anything that a
-float can hold.
+Of the boxes of a call one is ordinary and lies on the map, but for few calls; beside it are others, half
+of whose numbers are ordinary, a quarter where rules change, and a quarter anything that a float can
+hold. Empty tensors and enormous scales are rare: nearly every call must have numbers to compare.
 """
 
 from __future__ import annotations
 
 from math import copysign, inf, isqrt, nan
+from typing import TypeVar
 
 from cases import Options
 from hypothesis import strategies as st
@@ -20,19 +22,31 @@ MOST_VALUES = 4096  # channels times bins
 HOSTILE = (nan, inf, -inf, 0.0, -0.0, 1e-45, -1e-45, 1e-38, 1e9, -1e9, 1e30, -1e30, 3.4e38, -3.4e38,
            2.0**24, 2.0**31, -(2.0**31), 2.0**63, 65504.0, 65520.0, 1e300, -1e300, 5e-324)  # fmt: skip
 ANY_FLOAT = st.one_of(st.sampled_from(HOSTILE), st.floats(width=32), st.floats(width=64))
+T = TypeVar("T")
+
+
+def mostly(usual: st.SearchStrategy[T], rare: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """The rare in one draw of sixteen; one_of() would take a repeated strategy once."""
+    return st.sampled_from((usual,) * 15 + (rare,)).flatmap(lambda chosen: chosen)
+
+
 SIDES = st.one_of(st.integers(1, 14), st.sampled_from((1, 2, 31, 32, 33, 65)))
-SIZES = st.one_of(
-    st.tuples(SIDES, SIDES), st.sampled_from(((0, 5), (5, 0), (0, 0), (1, 200), (200, 1)))
+SIZES = mostly(
+    st.one_of(st.tuples(SIDES, SIDES), st.sampled_from(((1, 200), (200, 1), (9, 8), (33, 17)))),
+    st.sampled_from(((0, 5), (5, 0), (0, 0))),
 )
-CHANNELS = st.sampled_from((0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 33, 48, 65))
+CHANNELS = mostly(st.sampled_from((1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 33, 48, 65)), st.just(0))
 BINS = st.one_of(
     st.tuples(st.integers(1, 7), st.integers(1, 7)), st.sampled_from(((1, 1), (1, 17), (17, 1)))
 )
 SCALES = st.one_of(
     st.sampled_from((1.0, 0.5, 0.25, 1 / 16, 0.3, 3.7)),
-    st.floats(1e-6, 1e6),
+    st.floats(1 / 64, 64),
+    mostly(st.floats(0.1, 10), st.floats(1e-6, 1e6)),
 )
 HOSTILE_SCALES = st.sampled_from((1e-30, 1e-37, 1e30, 3e38))
+OFFSETS = st.sampled_from((1.0, 1.0, 0.3, 0.0, 30.0))
+HOSTILE_OFFSETS = st.sampled_from((1e9, 1e30, inf, nan))
 TYPES = ("float64", "float32", "float16", "bfloat16")
 
 
@@ -56,10 +70,23 @@ def spans(draw: st.DrawFn, n: int) -> tuple[float, float]:
 
 
 @st.composite
-def boxes(draw: st.DrawFn, op: Op, size: tuple[int, int], scale: float) -> tuple[float, ...]:
-    (x1, x2), (y1, y2) = draw(spans(size[1])), draw(spans(size[0]))
+def ordinary(draw: st.DrawFn, n: int) -> tuple[float, float]:
+    """Ends whose middle lies on the axis."""
+    middle, size = (
+        draw(st.one_of(st.integers(8 * a, 8 * b).map(lambda i: i / 8), st.floats(a, b, width=32)))
+        for a, b in ((0, n), (1, n + 2))
+    )
+    return middle - size / 2, middle + size / 2
+
+
+@st.composite
+def boxes(
+    draw: st.DrawFn, op: Op, size: tuple[int, int], scale: float, hostile: bool
+) -> tuple[float, ...]:
+    (y1, y2), (x1, x2) = (draw(spans(n) if hostile else ordinary(n)) for n in size)
     if op.columns == 5:
-        angle = draw(st.one_of(st.floats(-7, 7, width=32), ANY_FLOAT))
+        angles = st.floats(-7, 7, width=32)
+        angle = draw(st.one_of(angles, ANY_FLOAT) if hostile else angles)
         middle = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
         return (*(v / scale for v in middle), angle)
     if op.has_indices:
@@ -71,17 +98,19 @@ def boxes(draw: st.DrawFn, op: Op, size: tuple[int, int], scale: float) -> tuple
 @st.composite
 def options(draw: st.DrawFn, op: Op, enormous: bool) -> Options:
     height, width = size = draw(BINS)
-    most = min(op.most_samples, max(isqrt(MOST_SAMPLES // (height * width)), 1))
+    bins = height * width
+    listed = bins**2 if op.has_offset else bins  # the reference lists every bin for each
+    most = min(op.most_samples, max(isqrt(MOST_SAMPLES // listed), 1))
     ratio = st.one_of(st.integers(-1, 4), st.integers(-(2**62), 0), st.integers(1, most))
     return Options(
         size,
-        spatial_scale=draw(st.one_of(SCALES, HOSTILE_SCALES) if enormous else SCALES),
+        spatial_scale=draw(mostly(SCALES, HOSTILE_SCALES) if enormous else SCALES),
         sampling_ratio=draw(ratio),
         aligned=draw(st.booleans()),
         clockwise=draw(st.booleans()),
         method=draw(st.sampled_from(("bilinear", "nearest"))),
         extrapolation_value=draw(st.sampled_from((0.0, -2.5, 0.75, 6e4))),
-        gamma=draw(st.sampled_from((0.1, 0.0, -0.5, 7.0, 1e3))),
+        gamma=draw(st.sampled_from((0.1, 0.1, 0.3, 0.0, -0.5, 7.0, 1e3))),
         offset=draw(st.booleans()),
         canonical_scale=draw(st.sampled_from((1, 4, 224, 2**62))),
         canonical_level=draw(st.sampled_from((0, 1, 4, -5, 2**62, -(2**62)))),
@@ -91,6 +120,17 @@ def options(draw: st.DrawFn, op: Op, enormous: bool) -> Options:
 def tamed(value: float) -> float:
     """What float32 cannot hold is infinite there; in float64, sums of its multiples would be."""
     return copysign(1e60, value) if 1e60 < abs(value) < inf else value
+
+
+@st.composite
+def lists_of_boxes(
+    draw: st.DrawFn, op: Op, size: tuple[int, int], scale: float
+) -> list[tuple[float, ...]]:
+    """An ordinary one among hostile ones, but for few lists."""
+    drawn = draw(st.lists(boxes(op, size, scale, True), max_size=3))
+    if draw(mostly(st.just(True), st.just(False))):
+        drawn.insert(draw(st.integers(0, len(drawn))), draw(boxes(op, size, scale, False)))
+    return drawn
 
 
 @st.composite
@@ -113,12 +153,10 @@ def recipes(draw: st.DrawFn, op: Op, enormous: bool) -> Recipe:
         boxes_dtype=draw(st.sampled_from(TYPES)),
         layout=draw(st.sampled_from(sorted(LAYOUTS))),
         magnitude=draw(st.sampled_from((1.0, 1e3, 1e-3, 1e30, 1e-30))) if wide else 1.0,
-        offset=draw(
-            st.sampled_from((1.0, 0.0, 30.0, *((1e9, 1e30, inf, nan) if enormous else ())))
-        ),
+        offset=draw(mostly(OFFSETS, HOSTILE_OFFSETS) if enormous else OFFSETS),
         boxes=tuple(
             tuple(v if enormous else tamed(v) for v in box)
-            for box in draw(st.lists(boxes(op, size, scale), max_size=4))
+            for box in draw(lists_of_boxes(op, size, scale))
         ),
         seed=draw(st.integers(0, 2**16)),
     )

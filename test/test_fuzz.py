@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import fuzz
 import pytest
-from box_recipes import BoxRecipe
-from cases import Options
-from recipes import Recipe, parse
+import torch
+from box_recipes import FUNCTIONS, OVERLAPS, SOFT, BoxCase, BoxRecipe
+from cases import Case, Options
+from hypothesis import Phase
+from op_table import OPS, Op, each_op
+from recipes import BY_NAME, Recipe, parse
+from torch import Tensor
 
-EXAMPLES = 12
+EXAMPLES = 32
 FOUND: dict[str, Recipe | BoxRecipe] = {
     "gradient_by_a_tiny_box": Recipe(
         "prroi_pool", Options((1, 1)), boxes=((1e-9, 2.3, 3e-9, 3.9),)
@@ -37,11 +44,123 @@ def each_check(recipes: dict[str, str]) -> pytest.MarkDecorator:
 
 @each_check({op: op for op in fuzz.NAMES})
 def test_drawn_calls(name: str, check: str, tmp_path: Path) -> None:
-    """Again: python test/fuzz.py --seconds 0 --seed 0 --examples 12 --op NAME --check CHECK"""
-    fuzz.run_check(name, check, 0, EXAMPLES, tmp_path / "call.txt")
+    """Again: python test/fuzz.py --seconds 0 --seed 0 --examples 32 --op NAME --check CHECK"""
+    compared = fuzz.run_check(name, check, 0, EXAMPLES, tmp_path / "call.txt")
+    assert name not in BY_NAME or compared >= EXAMPLES // 3, "nothing to compare"
 
 
 @each_check({name: recipe.op for name, recipe in FOUND.items()})
 def test_what_was_found_before(name: str, check: str) -> None:
     assert parse(repr(FOUND[name])) == FOUND[name]  # as --replay reads it
     fuzz.checks_of(FOUND[name].op)[check](FOUND[name])
+
+
+Change = Callable[[Tensor], Tensor]  # of a result, as an error of a kernel would
+
+
+def last_channel(out: Tensor) -> Tensor:
+    return torch.cat([out[:, :-1], out[:, -1:] * 1.1], 1)
+
+
+def spread(out: Tensor) -> Tensor:
+    """NaN and inf to every bin."""
+    return out if out.isfinite().all() else out * torch.nan
+
+
+# By check, and the method of Case that is wrong.
+WRONG: dict[str, tuple[str, str, Change]] = {
+    "values_times_1.1": ("values", "__call__", lambda out: out * 1.1),
+    "values_of_zero": ("values", "__call__", torch.zeros_like),
+    "one_channel": ("values", "__call__", last_channel),
+    "specials_of_zero": ("special_pixels", "__call__", torch.zeros_like),
+    "nan_lost": ("special_pixels", "__call__", lambda out: out.where(~out.isnan(), 0)),
+    "inf_lost": ("special_pixels", "__call__", lambda out: out.where(~out.isinf(), 0)),
+    "nan_everywhere": ("special_pixels", "__call__", spread),
+    "gradients_times_1.1": ("gradients", "input_gradients", lambda grad: grad * 1.1),
+    "one_channel_of_gradients": ("gradients", "input_gradients", last_channel),
+    "no_gradients": ("gradients", "input_gradients", torch.zeros_like),
+    "box_gradients_times_1.1": ("gradients", "box_gradients", lambda grad: grad * 1.1),
+    "no_box_gradients": ("gradients", "box_gradients", torch.zeros_like),
+    "no_transpose": ("transposes", "input_gradients", lambda grad: grad * 1.001),
+    "no_transpose_of_boxes": ("transposes", "box_gradients", lambda grad: grad * 1.001),
+    "company": ("bits", "__call__", lambda out: torch.cat([out[:1], out[1:] * 1.01])),
+    "threads": ("bits", "__call__", lambda out: out * (1 + 0.01 * torch.get_num_threads())),
+}
+
+
+def is_noticed(name: str, check: str, tmp_path: Path) -> bool:
+    try:
+        fuzz.run_check(name, check, 0, EXAMPLES, tmp_path / "call.txt", [Phase.generate])
+    except AssertionError:
+        return True
+    return False
+
+
+def changed(results: Any, change: Change) -> Any:
+    several = isinstance(results, (list, tuple))
+    return [change(t) for t in results] if several else change(results)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@each_op
+def test_an_error_of_every_operator_is_noticed(op: Op, wrong, tmp_path, monkeypatch) -> None:
+    check, method, change = WRONG[wrong]
+    if method == "box_gradients" and op.constant_in_boxes:
+        pytest.skip("the gradient by boxes is zero")
+    right = getattr(Case, method)
+    monkeypatch.setattr(Case, method, lambda case, *rest: changed(right(case, *rest), change))
+    assert is_noticed(op.name, check, tmp_path)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_error_on_boxes_alone_is_noticed(name, tmp_path, monkeypatch) -> None:
+    """Overlaps and lowered scores are 1 % less; of others the order is wrong."""
+    right = BoxCase.__call__
+
+    def spoiled(case: BoxCase) -> tuple[Tensor, ...]:
+        first, *rest = right(case)
+        if name in OVERLAPS:
+            return (first * 0.99,)
+        if name in SOFT:
+            return (first, rest[0] * 0.99, *rest[1:])
+        return (first.roll(1, -1), *rest)
+
+    monkeypatch.setattr(BoxCase, "__call__", spoiled)
+    assert is_noticed(name, "values", tmp_path)
+
+
+def test_every_operator_and_check_has_calls_of_its_own(tmp_path, monkeypatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setitem(fuzz.CHECKS, "values", lambda recipe: seen.append(repr(recipe.seed)))
+    drawn = set()
+    for op in OPS:
+        seen.clear()
+        fuzz.run_check(op.name, "values", 0, 5, tmp_path / "call.txt")
+        drawn.add(tuple(seen))
+    assert len(drawn) == len(OPS)
+
+
+REPLAY = repr(BoxRecipe("nms", boxes=((0.0, 0.0, 1.0, 1.0),)))
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_a_check_that_the_operator_has_not_is_an_error(replay, tmp_path, capsys) -> None:
+    (tmp_path / "call.txt").write_text(REPLAY)
+    what = ["--replay", str(tmp_path / "call.txt")] if replay else ["--op", "nms"]
+    with pytest.raises(SystemExit) as error:
+        fuzz.main([*what, "--check", "gradients"])
+    assert error.value.code == 2
+    of = "the call" if replay else "nms"
+    assert f"{of} has none of the checks gradients" in capsys.readouterr().err
+
+
+def test_a_failure_before_any_call_names_none(tmp_path, monkeypatch, capsys) -> None:
+    log = tmp_path / "folder" / "call.txt"
+    log.parent.mkdir()
+    log.write_text(REPLAY)  # of a run before
+    monkeypatch.setattr(fuzz, "FOLDER", tmp_path)
+    monkeypatch.setattr(fuzz.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=3))
+    assert fuzz.main(["--seed", "1", "--log", str(log)]) == 3
+    out = capsys.readouterr().out
+    assert "failed (exit status 3) before any call" in out and "BoxRecipe" not in out
+    assert not (tmp_path / "failure.txt").exists()
