@@ -67,12 +67,22 @@ def test_a_saved_model_is_the_same_model(trained, tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+def torchrun(*command: object) -> str:
+    run = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    return deploy.run_command(*run, *command)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=("together", "alone"))
+def test_two_processes_have_the_same_weights(alone: bool) -> None:
+    """Of different pictures: if each trains alone, they have not."""
+    printed = torchrun(ROOT / "test" / "detector_ranks.py", *(["alone"] if alone else []))
+    assert f"one model: {not alone}" in printed
+
+
 def test_torchrun_trains_one_model_in_two_processes(tmp_path: Path) -> None:
     script = ROOT / "examples" / "detector" / "train.py"
-    printed = deploy.run_command(
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *(script, "--steps", "2", "--batch", "4", "--pictures", "2", "--output", tmp_path),
-    )
+    rest = ("--steps", "2", "--batch", "4", "--pictures", "2", "--output", tmp_path)
+    printed = torchrun(script, *rest)
     assert printed.count("trained in") == 1  # by one process alone
     assert "2/2" in printed and "box AP" in printed
     model = load(tmp_path / "align.pt")
