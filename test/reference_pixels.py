@@ -13,7 +13,8 @@ from reference_max import Candidates
 def round_half_away(value: float) -> int:
     limit = float(2**31)
     value = min(max(value, -limit), limit)
-    return floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
+    whole = floor(abs(value))  # adding a half first would round
+    return (whole + (abs(value) - whole >= 0.5)) * (1 if value >= 0 else -1)
 
 
 def pixels_of(start: int, extent: int, n: int, bins: int, geometry) -> list[range]:

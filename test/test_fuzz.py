@@ -27,6 +27,15 @@ FOUND: dict[str, Recipe | BoxRecipe] = {
         Options((1, 1), canonical_scale=1, canonical_level=2**62),
         boxes=((0.0, 0.0, 0.0, 0.0),),
     ),
+    "edge_just_below_a_half": Recipe(
+        "roi_pool",
+        Options((1, 1), 2.993879985439878),
+        dtype="float64",
+        boxes_dtype="float64",
+        boxes=(
+            (0.16700736249670914, -0.16700736249670914, 0.5010220874901274, 0.16700736249670914),
+        ),
+    ),
     "rotated_area_beyond_the_range": BoxRecipe(
         "box_iou_rotated",
         boxes=((5.5e9, -1e36, 1.4e10, 7e36, 0.0),),
