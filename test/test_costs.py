@@ -8,10 +8,12 @@ import gc
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from box_recipes import FUNCTIONS, OVERLAPS, BoxCase, BoxRecipe
 from cases import make_case
 from op_table import OPS
 
@@ -107,34 +109,73 @@ def bytes_in_use() -> int:
 
 
 def leak() -> None:
-    """Run by the test below: prints what 400 rounds of calls leave behind, errors among them."""
+    """Run by the tests below: prints what 400 rounds of calls leave behind, errors among them."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(1)
     cases = [make_case(op, op.few_options[0], generator, channels=20).leaves() for op in OPS]
 
-    def rounds(count: int) -> None:
-        for _ in range(count):
-            for case in cases:
-                out = case()
-                torch.autograd.grad(out, case.trainable, torch.ones_like(out))
-                case.box_jvp(torch.ones_like(case.boxes))
-                with contextlib.suppress(IndexError):
-                    case.map(lambda m: m[:1])()
-                with contextlib.suppress(RuntimeError):
-                    case.map(lambda m: m[0])()
+    def calls() -> None:
+        for case in cases:
+            out = case()
+            torch.autograd.grad(out, case.trainable, torch.ones_like(out))
+            case.box_jvp(torch.ones_like(case.boxes))
+            with contextlib.suppress(IndexError):
+                case.map(lambda m: m[:1])()
+            with contextlib.suppress(RuntimeError):
+                case.map(lambda m: m[0])()
 
-    rounds(20)
+    count_bytes(calls)
+
+
+def box_case(op: str) -> BoxCase:
+    """Images of drawn boxes and others, with classes, in types that are converted."""
+    rotated = "rotated" in op
+    row = (1.0, 1.0, 9.0, 7.0, 0.3)[: 5 if rotated else 4]
+    batched = op.endswith("padded") or op in OVERLAPS
+    return BoxRecipe(
+        op, (row, row), (row,), (0.5, 0.7), rotated=rotated, more=60, images=2 if batched else 0,
+        classes=None if op in ("nms", *OVERLAPS) else (0, 1), classes_dtype="int32",
+        dtype="bfloat16", second_dtype="float64", layout="sliced", score_threshold=0.1,
+        max_output=40,
+    ).case()  # fmt: skip
+
+
+def leak_of_boxes() -> None:
+    """Also derivatives, and every error of an option."""
+    torch.set_num_threads(1)
+    cases = [box_case(op) for op in FUNCTIONS]
+
+    def calls() -> None:
+        for case in cases:
+            case()
+            with contextlib.suppress(RuntimeError):
+                case.of(lambda t: t[..., :1])()
+            with contextlib.suppress(RuntimeError):
+                case.of(torch.Tensor.contiguous, threshold=2.0, sigma=-1.0)()
+            if case.recipe.op == "box_iou":
+                leaf = case.boxes.detach().requires_grad_()
+                ious = roiops.box_iou(leaf, case.second)
+                torch.autograd.grad(ious, leaf, torch.ones_like(ious))
+
+    count_bytes(calls)
+
+
+def count_bytes(calls: Callable[[], None]) -> None:
+    for _ in range(20):
+        calls()
     gc.collect()
     before = bytes_in_use()
-    rounds(400)
+    for _ in range(400):
+        calls()
     gc.collect()
     print(bytes_in_use() - before)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc counts")
-def test_calls_leave_no_memory_behind():
+@pytest.mark.parametrize("calls", ["leak", "leak_of_boxes"])
+def test_calls_leave_no_memory_behind(calls):
     """One piece of memory, of 32 bytes at least, in each round would be more."""
-    command = [sys.executable, "-c", "import test_costs; test_costs.leak()"]
+    command = [sys.executable, "-c", f"import test_costs; test_costs.{calls}()"]
     run = subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
