@@ -14,7 +14,15 @@ import torch
 from box_ops import random_boxes
 from boxes import edge_boxes, inside_boxes
 from cases import Case, Options, grad_of, make_case
-from op_table import ROI_ALIGN, Op, each_op, some_ops
+from op_table import (
+    PS_ROI_ALIGN,
+    ROI_ALIGN,
+    ROI_ALIGN_MAX,
+    ROI_ALIGN_ROTATED,
+    Op,
+    each_op,
+    some_ops,
+)
 from tolerance import assert_close, assert_same_bits
 from torch import Tensor
 
@@ -94,6 +102,12 @@ def corner(op: Op, last: bool, count: int, generator: torch.Generator) -> tuple[
     channels, shift = 36, SIDE - FEW
     options = Options((2, 2), sampling_ratio=2, aligned=True, offset=False)
     boxes = torch.tensor([[0, 3.5, 2, 15, 13], [0, 1, 7.25, 16, 16], [0, 9.125, 3, 17, 12.5]])
+    moved = torch.tensor([0.0, *[shift] * 4])
+    if op.columns == 5:  # not turned: the same samples to the bit, wherever the box is
+        boxes = torch.tensor(
+            [[0, 9.5, 7, 11, 12, 0], [0, 8, 11.25, 14, 9, 0], [0, 12, 7.5, 9, 9, 0]]
+        )
+        moved = torch.tensor([0.0, shift, shift, 0, 0, 0])
     boxes = boxes.repeat(count, 1)
     maps = torch.randn(1, channels, FEW, FEW, generator=generator).bfloat16()
     small = in_layout(last, Case(op, options, (maps,), boxes))
@@ -101,7 +115,7 @@ def corner(op: Op, last: bool, count: int, generator: torch.Generator) -> tuple[
     large[:, :, shift - 1 :, shift - 1 :] = 0
     large[:, :, shift:, shift:] = maps
     assert large.numel() > MANY
-    return Case(op, options, (large,), boxes + torch.tensor([0.0, *[shift] * 4])), small
+    return Case(op, options, (large,), boxes + moved), small
 
 
 @some_ops(lambda op: op.columns == 4 and op.lists and not op.pyramid)
@@ -115,17 +129,32 @@ def test_planes_whose_offsets_exceed_32_bits(op: Op, count, last, generator) -> 
         assert_same_bits(actual, expected)
 
 
+# A row for each way in which gradients are added up.
+GRADIENTS = {
+    "plane_by_plane": (ROI_ALIGN, False, 1),
+    "channels_last": (ROI_ALIGN, True, 1),
+    "maximum": (ROI_ALIGN_MAX, False, 1),
+    "position_sensitive": (PS_ROI_ALIGN, False, 1),
+    "listed_taps": (ROI_ALIGN_ROTATED, False, 1),
+}
+
+
+@pytest.mark.parametrize("op, last, count", GRADIENTS.values(), ids=GRADIENTS)
 @much
-def test_a_gradient_of_more_than_32_bits(generator) -> None:
+def test_a_gradient_of_more_than_32_bits(op: Op, last, count, generator) -> None:
     """Written in full, and zero but in the corner."""
-    large, small = corner(ROI_ALIGN, False, 1, generator)
+    large, small = corner(op, last, count, generator)
     grad = grad_of(small, generator)
+    if last:
+        grad = grad.contiguous(memory_format=torch.channels_last)
     (expected,) = small.input_gradients(grad)
     (actual,) = large.input_gradients(grad)
     assert actual.numel() > MANY and expected.any()
     assert_same_bits(actual[:, :, -FEW:, -FEW:], expected)
     actual[:, :, -FEW:, -FEW:] = 0
-    assert not actual.view(torch.int16).numpy().view(np.uint64).any()
+    dense = actual.permute(0, 2, 3, 1) if last else actual
+    assert dense.is_contiguous()
+    assert not dense.view(torch.int16).numpy().view(np.uint64).any()
 
 
 @much
