@@ -96,7 +96,7 @@ def rows(
         if not tame:
             kinds.append(st.tuples(*[ANY_FLOAT] * columns))
             kinds.append(st.sampled_from([(*b, 0.3)[:columns] for b in HARD_BOXES.values()]))
-        box = draw(st.one_of(kinds))
+        box = draw(draw(st.sampled_from(kinds)))  # one_of() would take a repeated kind once
         if not tame or is_tame(box):
             drawn.append(box)
     return tuple(drawn)
