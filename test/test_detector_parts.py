@@ -17,6 +17,7 @@ from evaluate import Found, average_precision, hits, mean_average_precision
 from geometry import Rotated, Upright
 from loss import IGNORED, NOTHING, Loss, collate, match
 from model import Detector
+from train import one_cycle
 
 UPRIGHT, ROTATED = Upright(), Rotated()
 
@@ -171,3 +172,24 @@ def test_an_image_without_objects_is_all_background() -> None:
     parts = Loss(Detector("align"))(*collate([one, empty]))
     assert parts.shape == (5,) and parts.isfinite().all()
     parts.sum().backward()
+
+
+# Training
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 11, 20, 25, 1200])
+def test_the_rate_has_a_value_at_every_step(steps) -> None:
+    """PyTorch's schedule divided by zero for ten steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, rates = one_cycle(optimizer, 0.5, steps), []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert all(0 <= rate <= 0.5 for rate in rates)
+    assert steps < 3 or max(rates) == pytest.approx(0.5)
+
+
+def test_a_nan_overlap_stands_for_no_object() -> None:
+    iou = torch.tensor([[torch.nan], [0.2], [0.1]])
+    assert match(iou, 0.5, 0.3, every_truth=True).tolist() == [NOTHING, 0, NOTHING]

@@ -47,6 +47,14 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
+def one_cycle(
+    optimizer: torch.optim.Optimizer, rate: float, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The rate rises for a tenth of the steps; a first phase of one step would divide by zero."""
+    rising = min(max(steps // 10, 2) / steps, 0.9)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=rising)
+
+
 def train(
     model: Detector, shapes: Shapes, steps: int, batch: int, rate: float, shown: bool = True
 ) -> list[Tensor]:
@@ -56,7 +64,7 @@ def train(
     loss = Loss(model.train())
     module = DistributedDataParallel(loss) if world > 1 else loss
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
+    schedule = one_cycle(optimizer, rate, steps)
     progress, losses = Progress(steps, shown and rank == 0), []
     for step in range(steps):
         first = step * batch + rank * own
@@ -100,15 +108,16 @@ def mask_iou(a: Tensor, b: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mode", choices=MODES, default="align")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--mode", choices=MODES, default="align", help="of the model: model.py")
+    parser.add_argument("--steps", type=int, default=1200, help="of the optimizer")
     parser.add_argument("--batch", type=int, default=8, help="pictures in a step, of all processes")
     parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument("--threads", type=int, default=2, help="of all processes")
     parser.add_argument("--pictures", type=int, default=200, help="held-out ones, for the AP")
     parser.add_argument("--backgrounds", type=Path, help="a folder of photographs of your own")
-    parser.add_argument("--output", type=Path, default=Path("build/detector"))
+    folder = Path("build/detector")
+    parser.add_argument("--output", type=Path, default=folder, help="folder for MODE.pt")
     options = parser.parse_args()
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if options.batch % processes:
