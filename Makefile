@@ -70,7 +70,7 @@ build-peers: $(PEERS)/.ready
 
 # What test-peers runs, and what would find nothing here that `make test` has not found.
 NOT_BESIDE_CUDA := peers consumer detector_example fuzz large processes schema_calls \
-  tensor_kinds visualize visualize_bins visualize_draw
+  nms_many tensor_kinds visualize visualize_bins visualize_draw
 cuda-build: export CMAKE_ARGS += -DROIOPS_WITH_CUDA=ON
 cuda-build: build-peers
 	$(call PYTEST,$(PEERS)) $(PYTEST_ARGS) \
