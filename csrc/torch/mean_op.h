@@ -53,8 +53,7 @@ inline bool is_crop(const RoiCall& call) {
 inline double extrapolation_value(const RoiCall& call) {
   return is_crop(call) ? call.options[1] : 0;
 }
-// For the kernels: integer images have no gradient, so that autograd need not convert them for the
-// boxes' sake.
+// For the kernels, those of the boxes' derivatives too: autograd keeps integer images as they are.
 RoiArgs with_float_features(RoiArgs args);
 
 using Mean = Tensor(const Tensor& input, const Tensor& boxes, const OptionalTensor& extra,
