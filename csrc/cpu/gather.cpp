@@ -15,6 +15,9 @@ namespace {
 // Enough pieces for the threads of any machine, and few enough to cost nothing.
 constexpr int64_t kManyPieces = 128;
 
+// What a core's own cache holds, about.
+constexpr int64_t kNearBytes = int64_t{2} << 20;
+
 // How a run is applied.
 enum class Way {
   kDirect,  // a RoI at a time, reading all channels where they lie
@@ -23,10 +26,22 @@ enum class Way {
   kOwn      // every bin has channels of its own
 };
 
-// Packing costs about one strided load per pixel and channel, reading unpacked about one per tap
-// and channel; a packed tap is nearly free beside them.
+// Large RoIs one upon another: where each reads more than the cache holds, its neighbour finds none
+// of it there, but finds a panel. Packed and written in pieces, pixels and bins cost several taps.
 template <typename S, typename Chunk>
-Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in) {
+bool reads_over_and_over(
+    const Chunk& chunk, const Run& run, const View<const S>& map, int64_t bins) {
+  constexpr int64_t kTapsPerItem = 16;
+  const int64_t rois = run.end - run.begin;
+  const int64_t taps = chunk.tap_count(run.begin, run.end);
+  return taps > kTapsPerItem * (run.span.pixels() + rois * bins) &&
+         taps / rois > kNearBytes / (map.channels * int64_t{sizeof(S)});
+}
+
+// Packing costs about one strided load per pixel and channel, reading unpacked planes about one per
+// tap and channel; a packed tap is nearly free beside them.
+template <typename S, typename Chunk>
+Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in, int64_t bins) {
   if (run.level < 0) {
     return Way::kDirect;
   }
@@ -34,11 +49,11 @@ Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in) {
   if (map.bin_stride != 0) {
     return Way::kOwn;
   }
-  if (has_channels_last(map)) {
-    return Way::kDirect;
-  }
   if (map.channels < kFewLanes<Accumulator<S>>) {  // whatever the RoIs: see NOTE [Engine]
     return kHasAxes<Chunk> && map.item_stride == 1 ? Way::kPlanes : Way::kDirect;
+  }
+  if (has_channels_last(map)) {
+    return reads_over_and_over(chunk, run, map, bins) ? Way::kPanels : Way::kDirect;
   }
   return chunk.tap_count(run.begin, run.end) > run.span.pixels() ? Way::kPanels : Way::kDirect;
 }
@@ -199,7 +214,7 @@ void gather(const Chunk& chunk, const Views<const S>& in, const View<S>& out) {
   std::vector<Piece> pieces;
   std::vector<Way> ways;  // of pieces
   for (const Run& run : runs_of(chunk)) {
-    const Way way = way_of(chunk, run, in);
+    const Way way = way_of(chunk, run, in, out.items);
     if (way == Way::kPanels) {
       packed.push_back(run);
       continue;
