@@ -1,11 +1,12 @@
-"""What bounds a row on the CPU: pages of the result, and reads of taps from the cache.
+"""What bounds a row on the CPU: pages of the result, reads from memory, taps from the cache.
 
 .venv-cuda/bin/python benchmark/bounds.py --threads 2
 
-For each workload in channels_last, float32: the measured time, the time to write a result as large
-where nothing is to be read, and the time to read the bytes of all taps from the second level of
-the cache. Backward reads and writes each tap. `x bound` is the measured time over the sum of both.
-A tap that the first level still holds costs less, one that has left the second more.
+For each workload in channels_last, float32: the measured time; `result`, the time to write a result as
+large where nothing is to be read; `memory`, the time to read once what must be, at the bandwidth of
+a large copy; `taps`, the time to read the bytes of all taps from the second level of the cache.
+Backward reads and writes each tap. `x bound` is the measured time over the sum of the three. A tap
+that the first level still holds costs less, one that has left the second more.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from problems import Problem, Variant, boxes_of, build, forward_call, generator
 from report import Progress, milliseconds, number, table
 from run import set_threads
 from timing import cpu_clock, take_turns
-from traffic import one_channel
+from traffic import bandwidth, one_channel, output_bytes, takes_maximum, touched_share
 from workloads import PASSES, WORKLOADS, Workload
 
 import roiops
@@ -28,6 +29,7 @@ import roiops
 SAMPLE = 200  # bins whose taps are counted
 CACHED_BYTES = 2**19  # fits the second level, not the first
 LARGEST_RESULT = 2**28
+LINE = 64  # bytes of a line of the cache
 
 
 def median(call: Callable[[], torch.Tensor], seconds: float) -> float:
@@ -80,24 +82,41 @@ def taps_per_bin(workload: Workload) -> float:
     return count / SAMPLE
 
 
+@dataclass(frozen=True)
+class Bandwidths:
+    """Bytes per second."""
+
+    memory: float
+    cache: float
+
+
 def tap_bytes(workload: Workload, output: int) -> int:
     """For each tap of each element of the output one pixel of a channel; a line of the cache where
     the channels of a bin are not neighbours."""
-    return int(taps_per_bin(workload) * output * (64 if workload.op.startswith("ps_") else 4))
+    return int(taps_per_bin(workload) * output * (LINE if workload.op.startswith("ps_") else 4))
 
 
-def bounds(problem: Problem, workload: Workload, name: str, bandwidth: float) -> list[float]:
-    """[seconds to write the result, seconds to read the taps]"""
-    output = problem.grad.numel()
-    by_taps = tap_bytes(workload, output) / bandwidth
+def winner_bytes(workload: Workload, output: int) -> int:
+    """Of the taps of winners: a line each, because neighbouring channels have others."""
+    return output * LINE * (1 if workload.op == "roi_pool" else 4)
+
+
+def bounds(problem: Problem, workload: Workload, name: str, of: Bandwidths) -> list[float]:
+    """[seconds to write the result, to read from memory, to read the taps]"""
+    elements = problem.grad.numel()
+    output = output_bytes(workload, "float32", elements)
+    features = sum(t.numel() for t in problem.by) * 4
     if name == "forward":
-        return [seconds_to_write(output * 4), by_taps]
-    winner_taps = {"roi_pool": 1, "max": 4}.get(workload.options.get("mode", workload.op))
-    if winner_taps is not None:
-        by_taps = winner_taps * output * 4 / bandwidth
-    size = sum(t.numel() for t in problem.by) * 4
-    share = min(1.0, LARGEST_RESULT / size)
-    return [seconds_to_write(int(size * share)) / share, 2 * by_taps]
+        touched = features * touched_share(workload)
+        return [
+            seconds_to_write(output),
+            touched / of.memory,
+            tap_bytes(workload, elements) / of.cache,
+        ]
+    taps = (winner_bytes if takes_maximum(workload) else tap_bytes)(workload, elements)
+    share = min(1.0, LARGEST_RESULT / features)
+    pages = seconds_to_write(int(features * share)) / share
+    return [pages, output / of.memory, 2 * taps / of.cache]
 
 
 def main() -> None:
@@ -110,7 +129,7 @@ def main() -> None:
     add("--seconds", type=float, default=0.5)
     options = parser.parse_args()
     set_threads(options.threads)
-    bandwidth = cache_bandwidth(options.threads)
+    of = Bandwidths(bandwidth("cpu", cpu_clock), cache_bandwidth(options.threads))
     progress = Progress(len(options.only))
     rows = []
     for name in options.only:
@@ -119,13 +138,15 @@ def main() -> None:
         for pass_name in options.passes:
             call = problem.prepare(pass_name)
             seconds = statistics.median(take_turns([call], cpu_clock, options.seconds)[0])
-            parts = bounds(problem, workload, pass_name, bandwidth)
+            parts = bounds(problem, workload, pass_name, of)
             cells = [seconds, *parts, sum(parts)]
             rows.append([name, pass_name, *map(milliseconds, cells), number(seconds / sum(parts))])
         progress.step(name, " ".join(rows[-1]))
-    header = ("workload", "pass", "roiops ms", "result ms", "taps ms", "bound ms", "x bound")
+    header = ("workload", "pass", "roiops ms", "result ms", "memory ms", "taps ms", "bound ms",
+              "x bound")  # fmt: skip
     print(table(header, rows))
-    print(f"the cache's bandwidth with {options.threads} threads: {bandwidth / 1e9:.0f} GB/s")
+    print(f"{options.threads} threads: {of.memory / 1e9:.0f} GB/s from memory, "
+          f"{of.cache / 1e9:.0f} GB/s from the cache")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -16,11 +16,14 @@ from typing import Any
 
 import torch
 import torchvision
-from workloads import PASSES
 
 import roiops
 
 RESULTS = Path(__file__).parents[1] / "build" / "benchmark"  # published: benchmark/results
+SUMMARIES = (
+    ("ratio", "times as fast as torchvision"),
+    ("over_float32", "of the time of float32"),
+)
 KEY = ("workload", "dtype", "layout", "pass", "threads")  # names a row of a result file
 
 Row = dict[str, Any]
@@ -112,14 +115,15 @@ def row_name(row: Row) -> str:
 
 
 def rows_table(rows: Sequence[Row]) -> str:
-    """ms are medians with quartiles; ratio is torchvision's time over ours, floor a time in ms,
-    `x floor` our time over it, MiB the peak memory beyond the results."""
+    """ms are medians with quartiles; ratio is torchvision's time over ours, `x float32` our time over
+    our own of float32, floor a time in ms, `x floor` our time over it, MiB the peak memory beyond the
+    results."""
     header = ("workload", "dtype", "layout", "pass", "threads", "roiops ms", "torchvision ms",
-              "ratio", "floor", "x floor", "MiB", "their MiB")  # fmt: skip
+              "ratio", "x float32", "floor", "x floor", "MiB", "their MiB")  # fmt: skip
     return table(header, [
         (row["workload"], row["dtype"], row["layout"], row["pass"], str(row["threads"] or "-"),
          spread(row["roiops"]), spread(row["torchvision"]), number(row["ratio"]),
-         milliseconds(row["floor"]), number(row["over_floor"]),
+         number(row["over_float32"]), milliseconds(row["floor"]), number(row["over_floor"]),
          mebibytes(row["extra_bytes"].get("roiops")),
          mebibytes(row["extra_bytes"].get("torchvision")))
         for row in rows
@@ -127,18 +131,22 @@ def rows_table(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The ratios of the workloads that torchvision has too."""
+    """The ratios of the workloads that torchvision has too; narrow types beside our own float32."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        threads = f", {row['threads']} threads" if row["threads"] else ""
+        groups.setdefault((row["pass"], row["dtype"], threads), []).append(row)
     lines = []
-    for name in PASSES:
-        for dtype in sorted({row["dtype"] for row in rows}, reverse=True):
-            found = [r for r in rows if r["ratio"] and (r["pass"], r["dtype"]) == (name, dtype)]
+    for (pass_name, dtype, threads), group in groups.items():
+        for field, words in SUMMARIES:
+            found = [row for row in group if row[field]]
             if not found:
                 continue
-            least = min(found, key=lambda row: row["ratio"])
+            worst = (min if field == "ratio" else max)(found, key=lambda row: row[field])
+            mean = geometric_mean(row[field] for row in found)
             lines.append(
-                f"{name}, {dtype}: {geometric_mean(r['ratio'] for r in found):.2f} times as fast "
-                f"as torchvision (geometric mean of {len(found)}); least {least['ratio']:.2f}: "
-                f"{row_name(least)}"
+                f"{pass_name}, {dtype}{threads}: {mean:.2f} {words} (geometric mean of "
+                f"{len(found)}); worst {worst[field]:.2f}: {worst['workload']} {worst['layout']}"
             )
     return "\n".join(lines)
 

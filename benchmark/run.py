@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class Session:
         if other is not None and workload.has_peer:
             problems["torchvision"] = other
         del other
+        if variant.dtype != "float32":  # a narrower type should not take longer
+            problems["float32"] = build(workload, "roiops", replace(variant, dtype="float32"))
         counts = least_bytes(workload, variant.dtype, problems["roiops"], share)
         for threads in self.options.threads:
             set_threads(threads)
@@ -76,13 +78,14 @@ class Session:
         calls = [problem.prepare(row["pass"]) for problem in problems.values()]
         times = take_turns(calls, self.clock, self.options.seconds)
         medians = {name: quartiles(own) for name, own in zip(problems, times, strict=True)}
-        ours, theirs = medians["roiops"], medians.get("torchvision")
+        ours, theirs, wide = (medians.get(name) for name in ("roiops", "torchvision", "float32"))
         floor = row["bytes"] / self.bandwidths[row["threads"]]
         return row | {
             "roiops": ours,
             "torchvision": theirs,
             "repeats": len(times[0]),
             "ratio": theirs[1] / ours[1] if theirs else None,
+            "over_float32": ours[1] / wide[1] if wide else None,
             "floor": floor,
             "over_floor": ours[1] / floor,
             "extra_bytes": self.extra_bytes(row, dict(zip(problems, calls, strict=True))),
@@ -94,7 +97,8 @@ class Session:
         if not self.options.memory:
             return {}
         task = row | {"shrink": self.options.shrink}
-        return {library: in_child(task | {"library": library}) for library in calls}
+        libraries = [library for library in calls if library != "float32"]
+        return {library: in_child(task | {"library": library}) for library in libraries}
 
     def passes(self, workload: Workload) -> list[str]:
         return [name for name in workload.passes if name in self.options.passes]

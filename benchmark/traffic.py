@@ -46,12 +46,21 @@ def touched_share(workload: Workload) -> float:
     return sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
 
 
+def takes_maximum(workload: Workload) -> bool:
+    return workload.op == "roi_pool" or workload.options.get("mode") == "max"
+
+
+def output_bytes(workload: Workload, dtype: str, elements: int) -> int:
+    """Of values or their gradients; forward returns, and backward takes, winners as int32."""
+    return elements * (DTYPES[dtype].itemsize + 4 * takes_maximum(workload))
+
+
 def least_bytes(workload: Workload, dtype: str, problem: Problem, share: float) -> dict[str, int]:
     """By pass. The output and the gradients are written once, the output's gradient and the touched
     features read once; the gradient by the features is written whole, zeros included."""
     item = DTYPES[dtype].itemsize
     features = sum(n * c * h * w for n, c, h, w in workload.maps) * item
-    output = problem.grad.numel() * item
+    output = output_bytes(workload, dtype, problem.grad.numel())
     touched = int(features * share)
     forward = output + touched
     backward = output
