@@ -60,6 +60,36 @@ def samples_of(case: Case) -> Tensor:
     return blocks.permute(3, 5, 0, 1, 2, 4).flatten(0, 1)
 
 
+def first_largest(plane: Tensor, rows: slice, columns: slice) -> int:
+    """The position in the plane of the winner among these pixels."""
+    position = torch.arange(plane.numel()).view_as(plane)[rows, columns].flatten()
+    values = plane[rows, columns].flatten().double()
+    nan = values.isnan()
+    wins = nan if nan.any() else values == values.max()
+    return int(position[wins.nonzero()[0, 0]])
+
+
+@each_dtype
+@layouts
+@pytest.mark.parametrize("channels", [1, 3, 40])
+@pytest.mark.parametrize("special", [None, -math.inf, math.nan], ids=str)
+def test_the_winner_of_long_rows(special, channels, layout, dtype, device, generator) -> None:
+    """Rows of 16 pixels and more are searched in vectors if channels are few."""
+    x = torch.randint(0, 9, (1, channels, 8, 70), generator=generator).to(dtype)
+    if special is not None:
+        x[torch.rand(x.shape, generator=generator) < 0.1] = special
+        x[..., :4, :35] = special
+    rois = torch.tensor([[0.0, 0, 0, 69, 7]])
+    x = x.contiguous(memory_format=layout)
+    values, winners = torch.ops.roiops.roi_pool(x.to(device), rois.to(device), 1.0, 2, 2)
+    for c, plane in enumerate(x[0]):
+        expected = [[first_largest(plane, slice(4 * p, 4 * p + 4), slice(35 * q, 35 * q + 35))
+                     for q in range(2)] for p in range(2)]  # fmt: skip
+        assert winners[0, c].tolist() == expected
+    picked = x.flatten(2).gather(2, winners.cpu().flatten(2).long()).view_as(values)
+    torch.testing.assert_close(values.cpu(), picked, rtol=0, atol=0, equal_nan=True)
+
+
 @layouts
 @pytest.mark.parametrize("aligned", [False, True], ids=("legacy", "aligned"))
 def test_the_winner_of_roi_align_is_the_number_of_the_largest_sample(

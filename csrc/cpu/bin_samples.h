@@ -98,10 +98,36 @@ struct Best {
     }
   }
   // NaN beats everything but NaN.
-  void challenge(int32_t i, const Vector<T>& other, Number<T> number) {
+  void challenge(int32_t i, const Vector<T>& other, const Numbers<T>& number) {
     const auto wins = ~(other <= value[i]) & (value[i] == value[i]);
     value[i] = wins ? other : value[i];
-    name[i] = wins ? Numbers<T>{} + number : name[i];
+    name[i] = wins ? number : name[i];
+  }
+};
+
+// The same for one channel.
+template <typename T>
+struct BestOfLane {
+  T value;
+  int32_t name;
+
+  static BestOfLane before(const BinSamples<T>& bin) {
+    return bin.count() > 0 ? BestOfLane{kLowest<T>, bin.first_name()} : BestOfLane{T(0), -1};
+  }
+  void challenge(T other, int32_t number) {
+    if (!(other <= value) && value == value) {
+      value = other;
+      name = number;
+    }
+  }
+  // Of numbers that are not in order.
+  void challenge_any(T other, int32_t number) {
+    const bool earlier = number < name && (other == value || (other != other && value != value));
+    if (earlier) {
+      name = number;
+    } else {
+      challenge(other, number);
+    }
   }
 };
 
@@ -130,9 +156,56 @@ template <int32_t kCount, typename T, typename In>
     for (int32_t pixel = first; pixel < first + bin.columns; ++pixel) {
 #pragma GCC unroll 16
       for (int32_t v = 0; v < kCount; ++v) {
-        best.challenge(v, in.template load_at<T>(pixel, v), pixel);
+        best.challenge(v, in.template load_at<T>(pixel, v), Numbers<T>{} + pixel);
       }
     }
+  }
+}
+
+// The same of one channel, in vectors along the rows if they are long and pixels are neighbours;
+// the last one overlaps.
+template <typename T, typename In>
+void find_best_pixel(
+    const BinSamples<T>& bin, const In* plane, int64_t item_stride, BestOfLane<T>& best) {
+  const auto for_each_pixel = [&](auto&& body) {
+    for (int64_t i = 0; i < bin.rows && bin.columns > 0; ++i) {
+      const int32_t first = bin.pixel(i, 0);
+      const In* const row = plane + first * item_stride;
+      for (int32_t j = 0; j < bin.columns; ++j) {
+        body(static_cast<T>(row[j * item_stride]), first + j);
+      }
+    }
+  };
+  if (item_stride != 1 || bin.columns < kWidth<T>) {
+    // No branch, which few pixels would mispredict; a NaN is noticed, and looked for again.
+    BestOfLane<T> largest = best;
+    int32_t nans = 0;
+    for_each_pixel([&](T value, int32_t name) {
+      const bool wins = value > largest.value;
+      largest = {wins ? value : largest.value, wins ? name : largest.name};
+      nans |= value != value;
+    });
+    if (nans == 0) {
+      best = largest;
+    } else {
+      for_each_pixel([&](T value, int32_t name) { best.challenge(value, name); });
+    }
+    return;
+  }
+  Numbers<T> number;
+  for (int32_t v = 0; v < kWidth<T>; ++v) {
+    number[v] = v;
+  }
+  Best<T, 1> wide(bin);
+  for (int64_t i = 0; i < bin.rows; ++i) {
+    const int32_t first = bin.pixel(i, 0);
+    for (int32_t next = 0; next < bin.columns; next += kWidth<T>) {
+      const int32_t last = bin.columns - kWidth<T>, pixel = first + (next < last ? next : last);
+      wide.challenge(0, load<T>(plane + pixel), number + pixel);
+    }
+  }
+  for (int32_t v = 0; v < kWidth<T>; ++v) {
+    best.challenge_any(wide.value[0][v], static_cast<int32_t>(wide.name[0][v]));
   }
 }
 
@@ -153,8 +226,21 @@ template <int32_t kCount, typename T, typename In>
     });
 #pragma GCC unroll 16
     for (int32_t v = 0; v < kCount; ++v) {
-      best.challenge(v, sum[v], name);
+      best.challenge(v, sum[v], Numbers<T>{} + name);
     }
+  });
+}
+
+template <typename T, typename In>
+void find_best_sample(
+    const BinSamples<T>& bin, const In* plane, int64_t item_stride, BestOfLane<T>& best) {
+  for_each_sample(bin, [&](int32_t name, int32_t pixel, const auto& y, const auto& x) {
+    const In* const first = plane + pixel * item_stride;
+    T sum = kNothing<T>;
+    for_each_tap(y, x, bin.width, [&](int64_t offset, T weight) {
+      sum = multiply_add(weight, static_cast<T>(first[offset * item_stride]), sum);
+    });
+    best.challenge(sum, name);
   });
 }
 

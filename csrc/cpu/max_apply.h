@@ -36,12 +36,16 @@ class SamplePlan {
     std::vector<int64_t> taps(order_.size());
     std::atomic<int64_t> listed{0};
     const auto list = [&](int64_t begin, int64_t end) {
+      Lists lists;
       for (int64_t at = begin; at < end; ++at) {
-        Lists lists;
-        lister_.list(rois_[order_[at]], lists);
-        spans[at] = lister_.span(lists);
+        const Roi roi = rois_[order_[at]];
+        spans[at] = lister_.span(roi);
+        if (!keep) {
+          continue;
+        }
+        lister_.list(roi, lists);
         taps[at] = Lister::size(lists);
-        if (keep && listed.fetch_add(lists.size()) < kChunkTaps) {
+        if (listed.fetch_add(lists.size()) < kChunkTaps) {
           lists_[at] = std::move(lists);
         }
       }
@@ -165,22 +169,55 @@ void select(const Lister& lister, const RoiList& rois, const View<const S>& in, 
 }
 
 // Channels of a map whose gradient one thread sums. Neighbours in memory are many, so that
-// gradients are read by long rows.
+// gradients are read by long rows; planes are few, if there are few, so that there is a share for
+// every thread.
 template <typename T>
-int64_t scatter_width(bool pixels, bool planes) {
-  return pixels && !planes ? 4 * kLanes<T> : kLanes<T>;
+int64_t scatter_width(bool pixels, bool planes, int64_t channels) {
+  if (!pixels) {
+    return kLanes<T>;
+  }
+  return planes ? std::clamp<int64_t>(channels / 4, 1, kLanes<T>) : 4 * kLanes<T>;
 }
 
-// Winners that are named by their pixels need no samples; sums lie as the map does.
+// Sums, in the order of the map's memory, rounded to it.
+template <typename S>
+void narrow_pixels(const Accumulator<S>* sums, int64_t pixels, const Block<S>& map) {
+  const bool rows = map.lane_stride == 1;
+  const int64_t outer = rows ? pixels : map.lanes, inner = rows ? map.lanes : pixels;
+  const int64_t outer_stride = rows ? map.item_stride : map.lane_stride;
+  const int64_t inner_stride = rows ? map.lane_stride : map.item_stride;
+  for (int64_t i = 0; i < outer; ++i) {
+    S* const at = map.data + i * outer_stride;
+    if (inner_stride == 1) {
+      engine<S>().narrow(sums + i * inner, inner, at);
+      continue;
+    }
+    for (int64_t j = 0; j < inner; ++j) {
+      at[j * inner_stride] = static_cast<S>(sums[i * inner + j]);
+    }
+  }
+}
+
+// Winners that are named by their pixels need no samples. Planes take their sums where they lie.
 template <typename S, typename Lister>
 void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int64_t channel,
-    const View<const S>& grad, const View<const int32_t>& winner, const Block<S>& map,
+    const View<const S>& grad, const View<const int32_t>& winner, Block<S> map,
     Accumulator<S>* scratch) {
   using T = Accumulator<S>;
   const int64_t pixels = run.span.pixels(), lanes = map.lanes;
+  map.data += run.span.first * map.item_stride;
   const bool rows = map.lane_stride == 1;
-  const Block<T> sums{scratch, rows ? lanes : 1, rows ? 1 : pixels, lanes};
-  std::fill_n(scratch, pixels * lanes, T(0));
+  Block<T> sums{scratch, rows ? lanes : 1, rows ? 1 : pixels, lanes};
+  bool in_place = false;
+  if constexpr (std::is_same_v<S, T>) {
+    in_place = map.item_stride == 1;
+    sums = in_place ? map : sums;
+  }
+  if (in_place) {
+    clear_pixels(map, 0, pixels);
+  } else {
+    std::fill_n(scratch, pixels * lanes, T(0));
+  }
   // In the caller's order: then the rows that the engine prefetches are those of the next RoI too.
   std::vector<int64_t> rois;
   for (int64_t at = run.begin; at < run.end; ++at) {
@@ -191,19 +228,8 @@ void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int
     max_engine<S>().scatter_pixels(grad.items, grad.block(roi, channel, lanes),
         winner.block(roi, channel, lanes), run.span.first, pixels, sums);
   }
-  const int64_t outer = rows ? pixels : lanes, inner = rows ? lanes : pixels;
-  const int64_t outer_stride = rows ? map.item_stride : map.lane_stride;
-  const int64_t inner_stride = rows ? map.lane_stride : map.item_stride;
-  S* const to = map.data + run.span.first * map.item_stride;
-  for (int64_t i = 0; i < outer; ++i) {
-    S* const at = to + i * outer_stride;
-    if (inner_stride == 1) {
-      engine<S>().narrow(scratch + i * inner, inner, at);
-      continue;
-    }
-    for (int64_t j = 0; j < inner; ++j) {
-      at[j * inner_stride] = static_cast<S>(scratch[i * inner + j]);
-    }
+  if (!in_place) {
+    narrow_pixels<S>(scratch, pixels, map);
   }
 }
 
@@ -229,7 +255,7 @@ void scatter_winners(const Lister& lister, const RoiList& rois, const View<const
     const View<const int32_t>& winner, const View<S>& in, int64_t images) {
   using T = Accumulator<S>;
   const SamplePlan<Lister> plan(lister, rois, !Lister::kPixels);
-  const int64_t width = scatter_width<T>(Lister::kPixels, in.channel_stride != 1);
+  const int64_t width = scatter_width<T>(Lister::kPixels, in.channel_stride != 1, in.channels);
   const int64_t room = Lister::kPixels ? std::min(width, in.channels) : width;
   const int64_t blocks = (in.channels + width - 1) / width;
   parallel_for(images * blocks, [&](int64_t begin, int64_t end) {

@@ -52,20 +52,15 @@ void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, con
   for_each_bin(roi, [&](int64_t number, const BinSamples<T>& bin) {
     // Channels outermost, so that a plane's rows are read while they are in the cache.
     for (int64_t lane = 0; lane < in.lanes; ++lane) {
-      T best = bin.count() > 0 ? kLowest<T> : T(0);
-      int32_t best_name = bin.count() > 0 ? bin.first_name() : -1;
-      for_each_sample(bin, [&](int32_t name, int32_t pixel, const auto& y, const auto& x) {
-        const S* const first = in.data + lane * in.lane_stride + pixel * in.item_stride;
-        T sum = kNothing<T>;
-        for_each_tap(y, x, bin.width, [&](int64_t offset, T weight) {
-          sum = multiply_add(weight, static_cast<T>(first[offset * in.item_stride]), sum);
-        });
-        const bool wins = !(sum <= best) && best == best;  // as Best::challenge
-        best = wins ? sum : best;
-        best_name = wins ? name : best_name;
-      });
-      out.data[number * out.item_stride + lane * out.lane_stride] = static_cast<S>(best);
-      names.data[number * names.item_stride + lane * names.lane_stride] = best_name;
+      const S* const plane = in.data + lane * in.lane_stride;
+      BestOfLane<T> best = BestOfLane<T>::before(bin);
+      if (roi.pixels) {
+        find_best_pixel(bin, plane, in.item_stride, best);
+      } else {
+        find_best_sample(bin, plane, in.item_stride, best);
+      }
+      out.data[number * out.item_stride + lane * out.lane_stride] = static_cast<S>(best.value);
+      names.data[number * names.item_stride + lane * names.lane_stride] = best.name;
     }
   });
 }

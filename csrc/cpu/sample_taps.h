@@ -16,9 +16,6 @@ template <typename T>
 struct SampleLists {
   AxisList<AxisSample<T>> y, x;
 
-  bool empty() const {
-    return y.entries.empty() || x.entries.empty();
-  }
   int64_t size() const {
     return static_cast<int64_t>(y.entries.size() + x.entries.size());
   }
@@ -47,9 +44,12 @@ class SampleTaps {
         {geometry_.bins.width, lists.x.start.data(), lists.x.entries.data()}, map_.width, kPixels};
   }
   // Pixels, all samples lie between the first and the last.
-  PixelSpan span(const SampleLists<T>& lists) const {
-    PixelSpan span, rows = pixels_of(lists.y), columns = pixels_of(lists.x);
-    if (!lists.empty()) {
+  PixelSpan span(const Roi& roi) const {
+    const auto decoded = geometry_.decode(roi.row, map_);
+    const PixelSpan rows = pixels_of(decoded.y, geometry_.bins.height, map_.height);
+    const PixelSpan columns = pixels_of(decoded.x, geometry_.bins.width, map_.width);
+    PixelSpan span;
+    if (rows.pixels() > 0 && columns.pixels() > 0) {
       span.add(rows.first * map_.width + columns.first);
       span.add((rows.end - 1) * map_.width + columns.end - 1);
     }
@@ -101,11 +101,21 @@ class SampleTaps {
       }
     }
   }
-  static PixelSpan pixels_of(const Samples& samples) {
+  // Of an axis; a bin's samples are in order, forwards or backwards.
+  template <typename Axis>
+  static PixelSpan pixels_of(const Axis& axis, int32_t bins, int32_t pixels) {
     PixelSpan span;
-    for (const AxisSample<T>& sample : samples.entries) {
-      span.add(sample.tap[0].pixel);
-      span.add(sample.tap[sample.count - 1].pixel);
+    for (int32_t p = 0; p < bins; ++p) {
+      const SampleRange<T> range = samples_of(axis, p, pixels);
+      const auto add = [&](int64_t i) {
+        const AxisSample<T> sample = axis_sample(axis, p, pixels, range.first + T(i));
+        span.add(sample.tap[0].pixel);
+        span.add(sample.tap[sample.count - 1].pixel);
+      };
+      if (range.count > 0) {
+        add(0);
+        add(range.count - 1);
+      }
     }
     return span;
   }
