@@ -23,6 +23,7 @@ BINS = (2, 2)
 BIN = (0, 1)  # the marked one
 CROP, CROP_BIN = (4, 4), (1, 3)  # as many samples as 2 x 2 bins with 2 x 2
 BOX = (1.7, 1.3, 8.3, 6.6)  # x1, y1, x2, y2
+OFFSETS = [[[-0.9, 0.8], [0.5, -0.4]], [[0.6, -0.8], [0.7, 0.9]]]  # (y, x) of each bin
 BLUE, RED, ORANGE, GREY, BLACK = "#1f4e9c", "#d1495b", "#f59e0b", "#555555", "#222222"
 
 
@@ -50,7 +51,6 @@ def panels() -> list[Panel]:
     pyramid = [bumps(16, 20), maps, bumps(4, 5)]
     middle = [(x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) * 0.9, (y2 - y1) * 0.8]
     turned = torch.tensor([[0, *middle, 0.45]])
-    offset = torch.tensor([[[[-0.9, 0.8], [0.5, -0.4]], [[0.6, -0.8], [0.7, 0.9]]]])
     # Pixel centres of crop_and_resize lie at whole numbers, 1 is the last.
     last = torch.tensor([HEIGHT - 1, WIDTH - 1] * 2)
     corners = (torch.tensor([[y1, x1, y2, x2]]) - 0.5) / last
@@ -73,7 +73,7 @@ def panels() -> list[Panel]:
         ("roi_align_rotated", "the grid turned with the box\nabout its centre",
          roiops.roi_align_rotated, (maps, turned), ratio),
         ("deform_roi_pool", "each bin moved by a learned offset,\na part of the box's size",
-         roiops.deform_roi_pool, (maps, boxes, offset), ratio | {"gamma": 0.2}),
+         roiops.deform_roi_pool, (maps, boxes, torch.tensor([OFFSETS])), ratio | {"gamma": 0.2}),
         ("crop_and_resize", "one sample per bin (4 x 4), the outermost\non the corners of the box",
          roiops.crop_and_resize, (maps, corners, torch.tensor([0])), {}),
         ("ps_roi_pool", "each bin averages whole pixels\nof a channel of its own",

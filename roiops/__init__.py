@@ -6,7 +6,8 @@ mode, autograd, TorchScript, ``torch.export`` and ``torch.compile``.
 
 from importlib.metadata import version as _version
 
-from roiops import (  # noqa: F401 (the first three register batching rules)
+from roiops import (  # noqa: F401 (three register batching rules)
+    _boxes,
     _vmap,
     _vmap_max,
     _vmap_nms,
@@ -77,3 +78,7 @@ __all__ = [
     "unpatch_torchvision",
     "visualize",
 ]
+
+for _name in __all__:
+    if callable(_public := globals()[_name]):
+        _boxes.show_sizes(_public.__init__ if isinstance(_public, type) else _public)

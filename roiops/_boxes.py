@@ -35,6 +35,14 @@ def size_of(op: str, name: str, size: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def show_sizes(function: Any) -> None:
+    """BroadcastingList2, which TorchScript reads in the source, is None to everyone else: help() is
+    told what may be given."""
+    for name in ("output_size", "crop_size"):
+        if name in function.__annotations__:
+            function.__annotations__[name] = int | tuple[int, int]
+
+
 def check_tensors(op: str, **tensors: Any) -> None:
     """What TorchScript knows by type; without it the error would be some attribute's."""
     for name, tensor in tensors.items():

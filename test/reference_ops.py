@@ -96,18 +96,21 @@ def crop_positions(low, high, n: int, bins: int, geometry):
     return positions, np.arange(bins) / (bins - 1)
 
 
+def crop_axis(box, axis: int, size, options, geometry):
+    """Per bin: inside, share of the second pixel, both pixels, share of `high`; the last pixel."""
+    n, bins = size[axis], options.output_size[axis]
+    positions, high = crop_positions(box[axis], box[axis + 2], n, bins, geometry)
+    inside = (positions >= 0) & (positions <= n - 1) & (n > 0)
+    positions = np.where(inside, positions, 0).astype(float)
+    nearest = options.method == "nearest"
+    below = np.floor(positions + 0.5) if nearest else np.floor(positions)
+    above = below if nearest else np.ceil(positions)
+    return inside, positions - below, below, above, high, max(n - 1, 0)
+
+
 def crop_and_resize(box, extra, sizes, options, geometry) -> Taps:
     """Section 6; columns are y1, x1, y2, x2. Positions are exact: the order is TensorFlow's."""
-    axes = []
-    for axis in (0, 1):
-        n, bins = sizes[0][axis], options.output_size[axis]
-        positions, high = crop_positions(box[axis], box[axis + 2], n, bins, geometry)
-        inside = (positions >= 0) & (positions <= n - 1) & (n > 0)
-        positions = np.where(inside, positions, 0).astype(float)
-        nearest = options.method == "nearest"
-        below = np.floor(positions + 0.5) if nearest else np.floor(positions)
-        above = below if nearest else np.ceil(positions)
-        axes.append((inside, positions - below, below, above, high, max(n - 1, 0)))
+    axes = [crop_axis(box, axis, sizes[0], options, geometry) for axis in (0, 1)]
     (in_y, ly, top, bottom, high_y, last_y), (in_x, lx, left, right, high_x, last_x) = axes
     valid = in_y[:, None] & in_x[None, :]
     i, j = (index.flatten() for index in np.nonzero(valid))
@@ -119,29 +122,17 @@ def crop_and_resize(box, extra, sizes, options, geometry) -> Taps:
                 continue  # one pixel
             # Both taps of a whole position are the same pixel: their slopes cancel.
             by_y, by_x = sy * wx[j] * last_y, sx * wy[i] * last_x
-            slope = np.stack(
-                [
-                    by_y * (1 - high_y[i]),
-                    by_x * (1 - high_x[j]),
-                    by_y * high_y[i],
-                    by_x * high_x[j],
-                ],
-                1,
-            )
+            columns = [by_y * (1 - high_y[i]), by_x * (1 - high_x[j])]
+            slope = np.stack([*columns, by_y * high_y[i], by_x * high_x[j]], 1)
             weight = wy[i] * wx[j]
             if options.method == "nearest":
                 slope, weight = 0 * slope, np.ones(len(i))
-            parts.append(
-                Taps(bin, y[i].astype(int), x[j].astype(int), weight, slope, np.zeros((len(i), 2)))
-            )
+            pixels = y[i].astype(int), x[j].astype(int)
+            parts.append(Taps(bin, *pixels, weight, slope, np.zeros((len(i), 2))))
     distances = np.concatenate([ly[i], lx[j]])
-    taps = join(
-        parts,
-        extrapolated=~valid.flatten(),
-        reach=np.array([last_y, last_x, last_y, last_x], float),
-        # Weights are computed from positions that are a few units in the last place apart.
-        doubt=0.0,
-    )
+    # No doubt: weights are computed from positions that are a few units in the last place apart.
+    reach = np.array([last_y, last_x, last_y, last_x], float)
+    taps = join(parts, extrapolated=~valid.flatten(), reach=reach, doubt=0.0)
     taps.margin = float(np.minimum(distances, 1 - distances).min(initial=np.inf))
     return taps
 

@@ -1,5 +1,6 @@
 """Rules of the repository that a script can check (CONTRIBUTING.md)."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -93,6 +94,23 @@ def test_every_check_has_a_message_that_names_the_operator():
 def test_no_file_is_too_long():
     long = {
         str(p.relative_to(ROOT)): n for p in CODE if (n := len(p.read_text().split("\n"))) > 300
+    }
+    assert long == {}
+
+
+def lines_of(function: ast.FunctionDef) -> int:
+    """Without the signature and the docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_no_function_of_python_is_too_long():
+    long = {
+        f"{file.relative_to(ROOT)}: {node.name}": lines_of(node)
+        for file in CODE
+        if file.suffix == ".py"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and lines_of(node) > 40
     }
     assert long == {}
 

@@ -45,6 +45,8 @@ def test_keywords_and_defaults_are_those_of_the_schema(op: Op) -> None:
         if argument.default_value is not None:
             assert parameters[argument.name].default == argument.default_value
             assert of_module[argument.name].default == argument.default_value
+    for shown in (parameters, of_module):
+        assert shown[op.size_name].annotation == int | tuple[int, int]
     required = [p.name for p in parameters.values() if p.default is inspect.Parameter.empty]
     case = problem(op)
     tensors = dict(zip(required, case.leading(list(case.maps)), strict=False))

@@ -10,6 +10,8 @@ namespace {
 #include "cpu/panel.h"
 // after both
 #include "cpu/bin_samples.h"
+// after all three
+#include "cpu/best_sample.h"
 
 // Neighbouring channels on both sides: as many vectors at a time as registers hold. The last ones
 // overlap.
@@ -54,7 +56,9 @@ void select(const RoiSamples<Accumulator<S>>& roi, const Block<const S>& in, con
     for (int64_t lane = 0; lane < in.lanes; ++lane) {
       const S* const plane = in.data + lane * in.lane_stride;
       BestOfLane<T> best = BestOfLane<T>::before(bin);
-      if (roi.pixels) {
+      if (roi.pixels && in.item_stride == 1 && bin.columns >= kWidth<T>) {
+        find_best_in_rows(bin, plane, best);
+      } else if (roi.pixels) {
         find_best_pixel(bin, plane, in.item_stride, best);
       } else {
         find_best_sample(bin, plane, in.item_stride, best);

@@ -185,6 +185,27 @@ void scatter_band(const Chunk& chunk, const Band& band, int64_t width, const Vie
   }
 }
 
+// Sums that are wider than the map, in the order of its memory, pixel by pixel or plane by plane,
+// and then rounded. `planes` has as lanes all channels that the band's bins read.
+template <typename S, typename In, typename Chunk>
+void scatter_rounded(const Chunk& chunk, const Band& band, int64_t width, const View<const S>& grad,
+    const Block<In>& map, const Block<In>& planes) {
+  using T = Accumulator<S>;
+  const int64_t pixels = (band.end_row - band.first_row) * width;
+  const Scratch<T> sums(pixels * planes.lanes);
+  std::fill_n(sums.get(), pixels * planes.lanes, T(0));
+  const bool by_pixel = planes.item_stride != 1, all_bins = planes.lanes != map.lanes;
+  const int64_t count = by_pixel ? pixels : planes.lanes;
+  const int64_t length = by_pixel ? planes.lanes : pixels;
+  scatter_band<S, T>(chunk, band, width, grad,
+      by_pixel ? Block<T>{sums.get(), length, all_bins ? grad.items : 1, band.lanes, all_bins}
+               : Block<T>{sums.get(), 1, length, band.lanes, map.bin_stride});
+  for (int64_t run = 0; run < count; ++run) {
+    engine<In>().narrow(sums.get() + run * length, length,
+        planes.data + run * (by_pixel ? planes.item_stride : planes.lane_stride));
+  }
+}
+
 // A thread owns a band: it clears it, adds to it and, if sums are wider than the map, rounds them.
 template <typename S, typename In, typename Chunk>
 void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<const S>& grad,
@@ -195,37 +216,24 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
   parallel_for(static_cast<int64_t>(bands.size()), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Band& band = bands[i];
-      const int64_t pixels = (band.end_row - band.first_row) * width;
       Block<In> map = in.block(band.run->image, band.channel, band.lanes);
       map.data += band.first_row * width * map.item_stride;
       map.data += std::max<int64_t>(band.bin, 0) * map.bin_stride;
-      // The same with all channels that the band's bins read as lanes.
       Block<In> planes = map;
-      const bool all_bins = map.bin_stride != 0 && band.bin < 0;
-      if (all_bins) {
+      if (map.bin_stride != 0 && band.bin < 0) {
         planes.lane_stride = map.bin_stride;
         planes.lanes = band.lanes * grad.items;
       }
-      const bool rounds = !std::is_same_v<In, T> && has_taps(chunk, band, width);
-      if (!rounds) {
-        clear_pixels(planes, 0, chunk.index == 0 ? pixels : 0);
+      if constexpr (!std::is_same_v<In, T>) {
+        if (has_taps(chunk, band, width)) {
+          scatter_rounded(chunk, band, width, grad, map, planes);
+          continue;
+        }
       }
+      clear_pixels(
+          planes, 0, chunk.index == 0 ? (band.end_row - band.first_row) * width : int64_t{0});
       if constexpr (std::is_same_v<In, T>) {
         scatter_band<S, T>(chunk, band, width, grad, map);
-      } else if (rounds) {
-        const Scratch<T> sums(pixels * planes.lanes);
-        std::fill_n(sums.get(), pixels * planes.lanes, T(0));
-        // In the order of the map's memory: pixel by pixel, or plane by plane.
-        const bool by_pixel = planes.item_stride != 1;
-        const int64_t count = by_pixel ? pixels : planes.lanes;
-        const int64_t length = by_pixel ? planes.lanes : pixels;
-        scatter_band<S, T>(chunk, band, width, grad,
-            by_pixel ? Block<T>{sums.get(), length, all_bins ? grad.items : 1, band.lanes, all_bins}
-                     : Block<T>{sums.get(), 1, length, band.lanes, map.bin_stride});
-        for (int64_t run = 0; run < count; ++run) {
-          engine<In>().narrow(sums.get() + run * length, length,
-              planes.data + run * (by_pixel ? planes.item_stride : planes.lane_stride));
-        }
       }
     }
   });

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 KINDS = ("ellipse", "rectangle", "triangle", "star")
-PHOTOGRAPH = Path(__file__).parent.parent / "images" / "astronaut.jpg"
+PHOTOGRAPHS = Path(__file__).parent.parent / "images"
 SAMPLES = 3  # per pixel and axis, for smooth edges
 
 
@@ -79,17 +79,13 @@ def save_picture(image: Tensor, path: Path, colours: int | None = None) -> None:
 
 
 def backgrounds(folder: Path | None, held_out: bool) -> list[Tensor]:
-    """Photographs: those of a folder, or this repository's one.
-
-    Training takes the left 60 % of each, held-out pictures the rest.
-    """
-    files = [PHOTOGRAPH] if folder is None else sorted(folder.iterdir())
-    wanted = [f for f in files if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".ppm")]
-    if not wanted:
-        raise SystemExit(f"there is no .jpg, .png or .ppm file in {folder}")
-    photographs = [load_picture(file) for file in wanted]
-    cuts = [round(p.shape[2] * 0.6) for p in photographs]
-    return [p[..., c:] if held_out else p[..., :c] for p, c in zip(photographs, cuts, strict=True)]
+    """Photographs of a folder, or this repository's; every third, by name, is held out."""
+    folder = folder or PHOTOGRAPHS
+    files = [f for f in folder.iterdir() if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".ppm")]
+    if len(files) < 3:
+        raise SystemExit(f"{folder} must have three .jpg, .png or .ppm files, but got {len(files)}")
+    chosen = [f for i, f in enumerate(sorted(files)) if (i % 3 == 2) == held_out]
+    return [load_picture(file) for file in chosen]
 
 
 class Shapes:

@@ -9,10 +9,28 @@
 
 namespace roiops::cuda {
 
+constexpr int64_t kBoxes = 3 * kWordBits + 7;
+constexpr int64_t kMost = 40;  // results of an image
+
+template <typename Kind>
+void compare_soft(const std::string& name, bool last, const std::vector<float>& fields,
+    const std::vector<int64_t>& order, const std::vector<int64_t>& classes) {
+  std::vector<float> scores(kImages * kBoxes), lowered(kImages * kMost);
+  std::vector<int64_t> count(kImages);
+  std::unique_ptr<bool[]> waiting(new bool[kImages * kBoxes]);
+  compare<int64_t>(name + " soft", kImages * kMost, kImages, [&](int64_t* numbers) {
+    for (size_t i = 0; i < scores.size(); ++i) {
+      scores[i] = static_cast<float>(order[i]) / kBoxes;
+      waiting[i] = i % 9 != 0;
+    }
+    return SoftSuppress<float, Kind>{kBoxes, kMost, fields.data(), classes.data(), scores.data(),
+        waiting.get(), {last, 0.2F, 0.5F}, 0.01F, numbers, lowered.data(), count.data()};
+  });
+}
+
 // Boxes of two images, in any order of scores.
 template <typename Kind>
 void compare_boxes(const std::string& name, bool last) {
-  constexpr int64_t kBoxes = 3 * kWordBits + 7;
   std::vector<float> rows = random_numbers(kImages * kBoxes * Kind::kColumns, 6);
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i] = i % Kind::kColumns < 2 ? rows[i] : rows[i] + 3;
@@ -34,7 +52,7 @@ void compare_boxes(const std::string& name, bool last) {
         kernel.ious = ious;
         return kernel;
       });
-  constexpr int64_t kWords = kBoxes / kWordBits + 1, kRows = kWords * kWordBits, kMost = 40;
+  constexpr int64_t kWords = kBoxes / kWordBits + 1, kRows = kWords * kWordBits;
   std::vector<uint64_t> mask(kImages * kRows * kWords), removed(kImages * kWords);
   std::vector<int64_t> count(kImages);
   const Suppression call{
@@ -52,16 +70,7 @@ void compare_boxes(const std::string& name, bool last) {
     std::fill(count.begin(), count.end(), 0);
     return Scan{call, order.data(), nullptr, numbers};
   });
-  std::vector<float> scores(kImages * kBoxes), lowered(kImages * kMost);
-  std::unique_ptr<bool[]> waiting(new bool[kImages * kBoxes]);
-  compare<int64_t>(name + " soft", kImages * kMost, kImages, [&](int64_t* numbers) {
-    for (size_t i = 0; i < scores.size(); ++i) {
-      scores[i] = static_cast<float>(order[i]) / kBoxes;
-      waiting[i] = i % 9 != 0;
-    }
-    return SoftSuppress<float, Kind>{kBoxes, kMost, fields.data(), classes.data(), scores.data(),
-        waiting.get(), {last, 0.2F, 0.5F}, 0.01F, numbers, lowered.data(), count.data()};
-  });
+  compare_soft<Kind>(name, last, fields, order, classes);
 }
 
 }  // namespace roiops::cuda
