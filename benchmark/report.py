@@ -134,7 +134,8 @@ def summary(rows: Sequence[Row]) -> str:
     """The ratios of the workloads that torchvision has too; narrow types beside our own float32."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        threads = f", {row['threads']} threads" if row["threads"] else ""
+        count = row["threads"]  # none on a GPU
+        threads = f", {count} thread{'s' * (count > 1)}" if count else ""
         groups.setdefault((row["pass"], row["dtype"], threads), []).append(row)
     lines = []
     for (pass_name, dtype, threads), group in groups.items():

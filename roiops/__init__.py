@@ -80,5 +80,4 @@ __all__ = [
 ]
 
 for _name in __all__:
-    if callable(_public := globals()[_name]):
-        _boxes.show_sizes(_public.__init__ if isinstance(_public, type) else _public)
+    _boxes.show_sizes(globals()[_name])

@@ -35,12 +35,13 @@ def size_of(op: str, name: str, size: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def show_sizes(function: Any) -> None:
+def show_sizes(public: Any) -> None:
     """BroadcastingList2, which TorchScript reads in the source, is None to everyone else: help() is
     told what may be given."""
-    for name in ("output_size", "crop_size"):
-        if name in function.__annotations__:
-            function.__annotations__[name] = int | tuple[int, int]
+    function = getattr(public, "__init__", public) if isinstance(public, type) else public
+    annotations = getattr(function, "__annotations__", {})
+    for name in {"output_size", "crop_size"} & annotations.keys():
+        annotations[name] = int | tuple[int, int]
 
 
 def check_tensors(op: str, **tensors: Any) -> None:

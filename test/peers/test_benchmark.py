@@ -88,15 +88,19 @@ def test_the_table_has_a_line_for_each_row(results) -> None:
 def row(name: str, ratio: float | None, pass_name: str = "forward") -> report.Row:
     theirs = [ratio * 1e-3] * 3 if ratio else None
     return {"workload": name, "dtype": "float32", "layout": "nchw", "pass": pass_name,
-            "threads": 1, "ratio": ratio, "roiops": [1e-3] * 3, "torchvision": theirs}  # fmt: skip
+            "threads": 1, "ratio": ratio, "over_float32": None, "roiops": [1e-3] * 3, "torchvision": theirs}  # fmt: skip
 
 
 def test_the_summary_is_of_rows_with_a_ratio() -> None:
     rows = [row("a", 2.0), row("b", 8.0), row("alone", None), row("a", 3.0, "backward")]
-    forward, backward = report.summary(rows).splitlines()
-    assert forward.startswith("forward, float32: 4.00 times as fast")
-    assert "mean of 2" in forward and "least 2.00: a float32" in forward
-    assert backward.startswith("backward, float32: 3.00 times")
+    narrow = [row(name, None) | {"dtype": "bfloat16", "threads": 2, "over_float32": share}
+              for name, share in (("a", 0.5), ("b", 0.32))]  # fmt: skip
+    forward, backward, beside = report.summary(rows + narrow).splitlines()
+    assert forward.startswith("forward, float32, 1 thread: 4.00 times as fast")
+    assert "mean of 2" in forward and "worst 2.00: a nchw" in forward
+    assert backward.startswith("backward, float32, 1 thread: 3.00 times")
+    assert beside.startswith("forward, bfloat16, 2 threads: 0.40 of the time of float32")
+    assert "worst 0.50: a nchw" in beside
 
 
 def results_file(path: Path, rows: list[report.Row]) -> str:
