@@ -79,5 +79,4 @@ __all__ = [
     "visualize",
 ]
 
-for _name in __all__:
-    _boxes.show_sizes(globals()[_name])
+_boxes.show_sizes(globals()[name] for name in __all__)

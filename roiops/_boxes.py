@@ -1,5 +1,6 @@
 """What the functions do with their arguments before the one call."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -35,13 +36,14 @@ def size_of(op: str, name: str, size: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def show_sizes(public: Any) -> None:
+def show_sizes(functions: Iterable[Any]) -> None:
     """BroadcastingList2, which TorchScript reads in the source, is None to everyone else: help() is
     told what may be given."""
-    function = getattr(public, "__init__", public) if isinstance(public, type) else public
-    annotations = getattr(function, "__annotations__", {})
-    for name in {"output_size", "crop_size"} & annotations.keys():
-        annotations[name] = int | tuple[int, int]
+    for public in functions:
+        function = getattr(public, "__init__", public) if isinstance(public, type) else public
+        annotations = getattr(function, "__annotations__", {})
+        for name in {"output_size", "crop_size"} & annotations.keys():
+            annotations[name] = int | tuple[int, int]
 
 
 def check_tensors(op: str, **tensors: Any) -> None:

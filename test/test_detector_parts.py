@@ -11,7 +11,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(ROOT / "examples" / "detector"))
 
-from data import KINDS, Sample, Shapes, backgrounds
+from data import KINDS, Sample, Shapes, backgrounds, save_picture
 from draw import paste
 from evaluate import Found, average_precision, hits, mean_average_precision
 from geometry import Rotated, Upright
@@ -193,3 +193,16 @@ def test_the_rate_has_a_value_at_every_step(steps) -> None:
 def test_a_nan_overlap_stands_for_no_object() -> None:
     iou = torch.tensor([[torch.nan], [0.2], [0.1]])
     assert match(iou, 0.5, 0.3, every_truth=True).tolist() == [NOTHING, 0, NOTHING]
+
+
+def test_every_third_photograph_is_held_out(tmp_path) -> None:
+    for number in range(4):
+        save_picture(torch.full((3, 4, 4), number / 8), tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    seen = [[round(8 * float(p.mean())) for p in backgrounds(tmp_path, held_out)]
+            for held_out in (False, True)]  # fmt: skip
+    assert seen == [[0, 1, 3], [2]]
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(SystemExit, match="must have three .*, but got 2"):
+        backgrounds(tmp_path, held_out=False)

@@ -46,10 +46,11 @@ def test_more_taps_than_one_chunk_holds(op, side, count, size, dtype, device, ge
 
 
 @some_ops(lambda op: not op.has_indices and not op.position_sensitive)
-@pytest.mark.parametrize("dtype, channels", [(torch.float32, 70), (torch.float16, 130)])
-def test_large_boxes_one_upon_another(op, dtype, channels, device, generator) -> None:
-    """More than the cache holds, which each reads again: channels_last maps are packed as well."""
-    case = many_taps(op, 100, 30, (7, 7), generator, dtype, channels).to(device)
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=("float64", "float32"))
+def test_large_boxes_one_upon_another(op, dtype, device, generator) -> None:
+    """More than the cache holds (kNearBytes), which each reads again (kTapsPerItem): channels_last
+    maps of this many channels (kEnoughPanels) are packed as well."""
+    case = many_taps(op, 100, 60, (4, 4), generator, dtype, 150).to(device)
     packed = case.map(lambda m: m.to(memory_format=torch.channels_last))()
     assert packed.is_contiguous(memory_format=torch.channels_last)
     assert_same_bits(packed, case())

@@ -72,10 +72,10 @@ def first_largest(plane: Tensor, rows: slice, columns: slice) -> int:
 @each_dtype
 @layouts
 @pytest.mark.parametrize("channels", [1, 3, 40])
-@pytest.mark.parametrize("special", [None, -math.inf, math.nan], ids=str)
+@pytest.mark.parametrize("special", [None, -math.inf, math.nan, -0.0], ids=str)
 def test_the_winner_of_long_rows(special, channels, layout, dtype, device, generator) -> None:
     """Rows of 16 pixels and more are searched in vectors if channels are few."""
-    x = torch.randint(0, 9, (1, channels, 8, 70), generator=generator).to(dtype)
+    x = torch.randint(-8, 1, (1, channels, 8, 70), generator=generator).to(dtype)
     if special is not None:
         x[torch.rand(x.shape, generator=generator) < 0.1] = special
         x[..., :4, :35] = special
@@ -88,6 +88,8 @@ def test_the_winner_of_long_rows(special, channels, layout, dtype, device, gener
         assert winners[0, c].tolist() == expected
     picked = x.flatten(2).gather(2, winners.cpu().flatten(2).long()).view_as(values)
     torch.testing.assert_close(values.cpu(), picked, rtol=0, atol=0, equal_nan=True)
+    zeros = picked == 0
+    assert torch.equal(values.cpu().signbit() & zeros, picked.signbit() & zeros)
 
 
 @layouts

@@ -44,7 +44,7 @@ struct BestOfLane {
   void challenge_any(T other, int32_t number) {
     const bool earlier = number < name && (other == value || (other != other && value != value));
     if (earlier) {
-      name = number;
+      *this = {other, number};  // a zero of the other sign, another NaN
     } else {
       challenge(other, number);
     }

@@ -27,14 +27,16 @@ enum class Way {
 };
 
 // Large RoIs one upon another: where each reads more than the cache holds, its neighbour finds none
-// of it there, but finds a panel. Packed and written in pieces, pixels and bins cost several taps.
+// of it there, but finds a panel. Packed and written in pieces, pixels and bins cost several taps;
+// and panels, unlike RoIs, must be enough for the threads.
 template <typename S, typename Chunk>
 bool reads_over_and_over(
     const Chunk& chunk, const Run& run, const View<const S>& map, int64_t bins) {
-  constexpr int64_t kTapsPerItem = 16;
+  constexpr int64_t kTapsPerItem = 16, kEnoughPanels = 8;
   const int64_t rois = run.end - run.begin;
   const int64_t taps = chunk.tap_count(run.begin, run.end);
-  return taps > kTapsPerItem * (run.span.pixels() + rois * bins) &&
+  return map.channels >= kEnoughPanels * kLanes<Accumulator<S>> &&
+         taps > kTapsPerItem * (run.span.pixels() + rois * bins) &&
          taps / rois > kNearBytes / (map.channels * int64_t{sizeof(S)});
 }
 

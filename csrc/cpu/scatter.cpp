@@ -194,7 +194,7 @@ void scatter_rounded(const Chunk& chunk, const Band& band, int64_t width, const 
   const int64_t pixels = (band.end_row - band.first_row) * width;
   const Scratch<T> sums(pixels * planes.lanes);
   std::fill_n(sums.get(), pixels * planes.lanes, T(0));
-  const bool by_pixel = planes.item_stride != 1, all_bins = planes.lanes != map.lanes;
+  const bool by_pixel = planes.item_stride != 1, all_bins = map.bin_stride != 0 && band.bin < 0;
   const int64_t count = by_pixel ? pixels : planes.lanes;
   const int64_t length = by_pixel ? planes.lanes : pixels;
   scatter_band<S, T>(chunk, band, width, grad,

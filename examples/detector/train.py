@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument("--threads", type=int, default=2, help="of all processes")
     parser.add_argument("--pictures", type=int, default=200, help="held-out ones, for the AP")
-    parser.add_argument("--backgrounds", type=Path, help="a folder of photographs of your own")
+    parser.add_argument("--backgrounds", type=Path, help="a folder of three or more photographs")
     folder = Path("build/detector")
     parser.add_argument("--output", type=Path, default=folder, help="folder for MODE.pt")
     options = parser.parse_args()

@@ -107,46 +107,55 @@ void compare_box_functions() {
       "soft_nms_padded", {turned, scores, n, 0.2, 0.7, 0.3, "gaussian", idxs, true});
 }
 
-constexpr int64_t h = 3, w = 2;  // bins
+constexpr int64_t kHeight = 3, kWidth = 2;  // bins
 
 void compare_with_upright_boxes(const at::Tensor& x, const at::Tensor& rois) {
-  compare("roi_align", roiops::roi_align(x, rois, 0.5, h, w), {x, rois, 0.5, h, w});
+  compare("roi_align", roiops::roi_align(x, rois, 0.5, kHeight, kWidth),
+      {x, rois, 0.5, kHeight, kWidth});
+  compare("roi_align", roiops::roi_align(x, rois, 0.5, kHeight, kWidth, 3, true),
+      {x, rois, 0.5, kHeight, kWidth, 3, true});
+  compare("roi_align_max", roiops::roi_align_max(x, rois, 0.5, kHeight, kWidth),
+      {x, rois, 0.5, kHeight, kWidth});
+  compare("roi_align_max", roiops::roi_align_max(x, rois, 0.5, kHeight, kWidth, 3, true),
+      {x, rois, 0.5, kHeight, kWidth, 3, true});
   compare(
-      "roi_align", roiops::roi_align(x, rois, 0.5, h, w, 3, true), {x, rois, 0.5, h, w, 3, true});
-  compare("roi_align_max", roiops::roi_align_max(x, rois, 0.5, h, w), {x, rois, 0.5, h, w});
-  compare("roi_align_max", roiops::roi_align_max(x, rois, 0.5, h, w, 3, true),
-      {x, rois, 0.5, h, w, 3, true});
-  compare("roi_pool", roiops::roi_pool(x, rois, 0.5, h, w), {x, rois, 0.5, h, w});
-  compare("ps_roi_align", roiops::ps_roi_align(x, rois, 0.5, h, w), {x, rois, 0.5, h, w});
-  compare("ps_roi_align", roiops::ps_roi_align(x, rois, 0.5, h, w, 3), {x, rois, 0.5, h, w, 3});
-  compare("ps_roi_pool", roiops::ps_roi_pool(x, rois, 0.5, h, w), {x, rois, 0.5, h, w});
-  compare("prroi_pool", roiops::prroi_pool(x, rois, 0.5, h, w), {x, rois, 0.5, h, w});
-  const at::Tensor offset = at::rand({2, 2, 3, 2}, x.options());
-  compare("deform_roi_pool", roiops::deform_roi_pool(x, rois, {}, 0.5, h, w),
-      {x, rois, c10::IValue(), 0.5, h, w});
-  compare("deform_roi_pool", roiops::deform_roi_pool(x, rois, offset, 0.5, h, w, 3, 0.7),
-      {x, rois, offset, 0.5, h, w, 3, 0.7});
+      "roi_pool", roiops::roi_pool(x, rois, 0.5, kHeight, kWidth), {x, rois, 0.5, kHeight, kWidth});
+  compare("ps_roi_align", roiops::ps_roi_align(x, rois, 0.5, kHeight, kWidth),
+      {x, rois, 0.5, kHeight, kWidth});
+  compare("ps_roi_align", roiops::ps_roi_align(x, rois, 0.5, kHeight, kWidth, 3),
+      {x, rois, 0.5, kHeight, kWidth, 3});
+  compare("ps_roi_pool", roiops::ps_roi_pool(x, rois, 0.5, kHeight, kWidth),
+      {x, rois, 0.5, kHeight, kWidth});
+  compare("prroi_pool", roiops::prroi_pool(x, rois, 0.5, kHeight, kWidth),
+      {x, rois, 0.5, kHeight, kWidth});
+  const at::Tensor offset = at::rand({2, 2, kHeight, kWidth}, x.options());
+  compare("deform_roi_pool", roiops::deform_roi_pool(x, rois, {}, 0.5, kHeight, kWidth),
+      {x, rois, c10::IValue(), 0.5, kHeight, kWidth});
+  compare("deform_roi_pool", roiops::deform_roi_pool(x, rois, offset, 0.5, kHeight, kWidth, 3, 0.7),
+      {x, rois, offset, 0.5, kHeight, kWidth, 3, 0.7});
   const std::vector<at::Tensor> maps = {x, at::rand({2, 12, 5, 4}, x.options())};
   const std::vector<double> scales = {0.5, 0.25};
-  compare("multiscale_roi_align", roiops::multiscale_roi_align(maps, rois, scales, h, w),
-      {maps, rois, scales, h, w});
+  compare("multiscale_roi_align", roiops::multiscale_roi_align(maps, rois, scales, kHeight, kWidth),
+      {maps, rois, scales, kHeight, kWidth});
   compare("multiscale_roi_align",
-      roiops::multiscale_roi_align(maps, rois, scales, h, w, 3, true, 8, 1),
-      {maps, rois, scales, h, w, 3, true, 8, 1});
+      roiops::multiscale_roi_align(maps, rois, scales, kHeight, kWidth, 3, true, 8, 1),
+      {maps, rois, scales, kHeight, kWidth, 3, true, 8, 1});
 }
 
 void compare_with_other_boxes(const at::Tensor& x, const at::Tensor& rois) {
   const at::Tensor crops = at::tensor({.1, .2, .9, .8, .7, 0., .2, 1.}, x.options()).view({2, 4});
   const at::Tensor indices = at::tensor({1, 0}, at::kLong);
-  compare("crop_and_resize", roiops::crop_and_resize(x, crops, indices, h, w),
-      {x, crops, indices, h, w});
-  compare("crop_and_resize", roiops::crop_and_resize(x, crops + 0.5, indices, h, w, "nearest", 2),
-      {x, crops + 0.5, indices, h, w, "nearest", 2.0});
+  compare("crop_and_resize", roiops::crop_and_resize(x, crops, indices, kHeight, kWidth),
+      {x, crops, indices, kHeight, kWidth});
+  compare("crop_and_resize",
+      roiops::crop_and_resize(x, crops + 0.5, indices, kHeight, kWidth, "nearest", 2),
+      {x, crops + 0.5, indices, kHeight, kWidth, "nearest", 2.0});
   const at::Tensor turned = at::cat({rois, at::full({2, 1}, 0.4, x.options())}, 1);
-  compare(
-      "roi_align_rotated", roiops::roi_align_rotated(x, turned, 0.5, h, w), {x, turned, 0.5, h, w});
-  compare("roi_align_rotated", roiops::roi_align_rotated(x, turned, 0.5, h, w, 3, false, true),
-      {x, turned, 0.5, h, w, 3, false, true});
+  compare("roi_align_rotated", roiops::roi_align_rotated(x, turned, 0.5, kHeight, kWidth),
+      {x, turned, 0.5, kHeight, kWidth});
+  compare("roi_align_rotated",
+      roiops::roi_align_rotated(x, turned, 0.5, kHeight, kWidth, 3, false, true),
+      {x, turned, 0.5, kHeight, kWidth, 3, false, true});
 }
 
 // Without torchvision there is nothing to patch.
