@@ -13,7 +13,7 @@ from typing import Any
 from report import KEY, Row, geometric_mean, load, number, spread, table
 from workloads import PASSES
 
-CONDITIONS = ("device_name", "torch", "torchvision", "shrunk")
+CONDITIONS = ("device_name", "torch", "torchvision", "shrunk", "hostile")
 
 
 def pairs_of(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[Row, Row]]:
@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("`second` must share rows with `first`, but got none in common.")
     print(pairs_table(pairs))
     for name in CONDITIONS:
-        if first[name] != second[name]:
-            print(f"not the same {name}: {first[name]}, {second[name]}")
+        values = [results.get(name, False) for results in (first, second)]  # older: no `hostile`
+        if values[0] != values[1]:
+            print(f"not the same {name}: {values[0]}, {values[1]}")
     print(summary(pairs))
 
 

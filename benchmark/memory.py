@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from problems import Call, Variant, build
-from workloads import WORKLOADS, shrink
+from workloads import named
 
 
 def result_bytes(results: tuple[torch.Tensor, ...]) -> int:
@@ -58,13 +58,12 @@ def in_child(task: dict[str, Any]) -> int:
 
 def measure(task: dict[str, Any]) -> int:
     torch.set_num_threads(task["threads"])
-    workload = WORKLOADS[task["workload"]]
     variant = Variant(task["dtype"], task["layout"])
-    small = shrink(workload)
+    workload, small = (
+        named(task["workload"], shrunk, task["hostile"]) for shrunk in (task["shrink"], True)
+    )
     # What a first call loads and starts belongs to the process, not to the call.
     build(small, task["library"], variant).prepare(task["pass"])()
-    if task["shrink"]:
-        workload = small
     call = build(workload, task["library"], variant).prepare(task["pass"])
     # Scratch that the library keeps for its next call stays with its thread: a new one has none.
     with ThreadPoolExecutor(1) as pool:

@@ -31,7 +31,7 @@ from report import (
 from timing import Clock, clock_for, quartiles, take_turns
 from traffic import bandwidth, least_bytes, touched_share
 from verify import reference, verify
-from workloads import PASSES, WORKLOADS, Workload, shrink
+from workloads import PASSES, WORKLOADS, Workload, named
 
 import roiops
 
@@ -46,7 +46,7 @@ class Session:
 
     def rows(self) -> Iterator[Row]:
         for name in self.options.only:
-            workload = shrink(WORKLOADS[name]) if self.options.shrink else WORKLOADS[name]
+            workload = named(name, self.options.shrink, self.options.hostile)
             share = touched_share(workload)
             for dtype in self.options.dtype:
                 for layout in self.options.layout:
@@ -96,7 +96,7 @@ class Session:
             return {library: cuda_extra_bytes(call) for library, call in calls.items()}
         if not self.options.memory:
             return {}
-        task = row | {"shrink": self.options.shrink}
+        task = row | {"shrink": self.options.shrink, "hostile": self.options.hostile}
         libraries = [library for library in calls if library != "float32"]
         return {library: in_child(task | {"library": library}) for library in libraries}
 
@@ -125,7 +125,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         progress.step(row_name(row), f"{spread(row['roiops'])} ms, ratio {number(row['ratio'])}")
     bandwidths = {str(threads): value for threads, value in session.bandwidths.items()}
     description = describe_run(options.device, options.shrink)
-    return description | {"bandwidth": bandwidths, "rows": rows}
+    boxes = {"hostile": options.hostile, "bandwidth": bandwidths}
+    return description | boxes | {"rows": rows}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -138,6 +139,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--pass", nargs="+", choices=PASSES, default=list(PASSES), dest="passes")
     add("--threads", nargs="+", type=int, help="numbers of threads (CPU only; default: 1 2)")
     add("--seconds", type=float, default=1.0, help="for the repeats of a row (default: 1)")
+    add("--hostile", action="store_true", help="every workload with the boxes of hostile_boxes")
     add("--memory", action="store_true", help="measure peak memory on the CPU too (slow)")
     add("--shrink", action="store_true", help="tiny maps: tries the harness, measures nothing")
     add("--name", help="of the result file (default: the device's name)")

@@ -87,3 +87,16 @@ def shrink(workload: Workload) -> Workload:
         rois=min(workload.rois, 8),
         bins=(min(workload.bins[0], 16), min(workload.bins[1], 16)),
     )
+
+
+def hostile(workload: Workload) -> Workload:
+    """The same operator and maps, and boxes that no detector should give: torchvision crashes, or
+    takes forever."""
+    return replace(workload, rois=min(workload.rois, 128), hostile=True, has_peer=False)
+
+
+def named(name: str, shrunk: bool, with_hostile_boxes: bool) -> Workload:
+    workload = WORKLOADS[name]
+    if with_hostile_boxes:
+        workload = hostile(workload)
+    return shrink(workload) if shrunk else workload

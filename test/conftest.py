@@ -32,7 +32,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared; tests of threads set their own
-        torch.set_num_threads(int(os.environ.get("ROIOPS_TEST_THREADS", "1")))
+        torch.set_num_threads(1)
     reason = missing_for_cuda()
     if reason and os.environ.get("ROIOPS_REQUIRE_CUDA") == "1":
         raise pytest.UsageError(f"ROIOPS_REQUIRE_CUDA=1, but {reason}")

@@ -25,11 +25,18 @@ namespace {
 // NOTE [Plain threads]
 // OpenMP's threads are not there in a process that fork() has made, but GNU's OpenMP waits for them
 // all the same: such a process starts threads of its own for every call. So does a library for
-// ThreadSanitizer, which does not see how OpenMP's threads wait for each other.
+// ThreadSanitizer, which does not see how OpenMP's threads wait for each other: always the same
+// number, so that PyTorch itself can be told to use one.
 #ifdef ROIOPS_PLAIN_THREADS
 std::atomic<bool> plain_threads{true};
+int64_t thread_count() {
+  return ROIOPS_PLAIN_THREADS;
+}
 #else
 std::atomic<bool> plain_threads{false};
+int64_t thread_count() {
+  return at::get_num_threads();
+}
 #endif
 
 #if __has_include(<pthread.h>)
@@ -74,7 +81,7 @@ void on_plain_threads(int64_t count, const std::function<void()>& work) {
 void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain) {
   constexpr int64_t kTurns = 8;
   const bool nested = at::in_parallel_region() || in_plain_region;
-  const int64_t threads = std::min<int64_t>(nested ? 1 : at::get_num_threads(), count / grain);
+  const int64_t threads = std::min<int64_t>(nested ? 1 : thread_count(), count / grain);
   if (threads <= 1) {
     if (count > 0) {
       body(0, count);

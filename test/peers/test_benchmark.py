@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,9 @@ import report
 import run
 import timing
 import traffic
-from problems import DTYPES, LAYOUTS, Variant, build, random_rois
+from problems import DTYPES, LAYOUTS, Variant, boxes_of, build, random_rois
 from verify import WrongResult
-from workloads import WORKLOADS, shrink
+from workloads import WORKLOADS, named, shrink
 
 WITH_PEER = [name for name, workload in WORKLOADS.items() if workload.has_peer]
 
@@ -190,6 +189,20 @@ def test_a_variant_that_differs_from_the_plain_one_is_not_timed(name, monkeypatc
         run_shrunk(*arguments, "channels_last")
 
 
+def test_every_workload_with_hostile_boxes(tmp_path, capsys) -> None:
+    """They are verified too, beside the contiguous float32 kernel."""
+    results = run_shrunk("--hostile", "--threads", "1")
+    assert {row["workload"] for row in results["rows"]} == set(WORKLOADS)
+    assert all(row["ratio"] is None and row["roiops"][0] > 0 for row in results["rows"])
+    boxes = {name: boxes_of(named(name, True, True)) for name in WORKLOADS}
+    assert all(not own.isfinite().all() and own.abs().max() > 1e20 for own in boxes.values())
+    files = [tmp_path / name for name in ("ordinary.json", "hostile.json")]
+    for path, description in zip(files, ({"hostile": False}, {}), strict=True):
+        report.save(path, results | description)
+    compare.main([str(path) for path in files])
+    assert "not the same hostile: False, True" in capsys.readouterr().out
+
+
 def test_calls_take_turns() -> None:
     order: list[str] = []
     calls = [lambda n=name: order.append(n) or () for name in "AB"]
@@ -275,16 +288,3 @@ def test_wrong_arguments(arguments, message, capsys) -> None:
     with pytest.raises(SystemExit):
         run.parse(arguments)
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("peer", ["onnxruntime", "openvino"])
-def test_peers_agree_and_have_a_column(peer, capsys) -> None:
-    pytest.importorskip(peer, reason="compares with it")
-    import peers
-
-    assert peer in peers.installed()
-    peers.main(["--shrink", "--seconds", "0", "--threads", "1"])
-    header, _, *lines = capsys.readouterr().out.splitlines()
-    assert f"{peer} ms" in header
-    assert [line.split()[0] for line in lines] == peers.NAMES
-    assert all(math.isfinite(float(line.split()[-1])) for line in lines)

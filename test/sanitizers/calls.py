@@ -20,7 +20,6 @@ from op_table import OPS
 
 import roiops
 
-THREADS = 4  # of an operator
 CALLERS = 3  # threads of Python that call it at once
 SIZE = (11, 13)
 
@@ -66,7 +65,7 @@ def at_once(work: Callable[[], object]) -> None:
 
 def main(names: list[str]) -> None:
     print("roiops of", Path(roiops.library_path).parent, flush=True)
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)  # of PyTorch: see NOTE [Plain threads]
     for number, op in enumerate(OPS):
         if names and op.name not in names:
             continue

@@ -63,11 +63,8 @@ SANITIZERS = {
         "thread",
         ("libtsan.so", "libstdc++.so.6"),
         "__tsan_init",
-        {
-            # The first report ends the process: nobody reads the exit status of pytest's workers.
-            "TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:exitcode=66:halt_on_error=1",
-            "ROIOPS_TEST_THREADS": "3",
-        },
+        # The first report ends the process: nobody reads the exit status of pytest's workers.
+        {"TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:exitcode=66:halt_on_error=1"},
         prefix=("setarch", "--addr-no-randomize"),
         scripts=(str(HERE / "calls.py"),),
     ),
@@ -112,7 +109,15 @@ def main(name: str, *arguments: str) -> int:
     sanitizer = SANITIZERS[name]
     site = build(name, sanitizer)
     libraries = [output_of("g++", f"-print-file-name={lib}") for lib in sanitizer.libraries]
-    environment = os.environ | sanitizer.environment | {
+    # pytest's workers have no stderr.
+    for report in site.parent.glob("report.*"):
+        report.unlink()
+    options = {
+        name: f"{value}:log_path={site.parent / 'report'}"
+        for name, value in sanitizer.environment.items()
+        if name.endswith("_OPTIONS")
+    }
+    environment = os.environ | sanitizer.environment | options | {
         "LD_PRELOAD": " ".join(libraries),
         "PYTHONPATH": str(site),
         "ROIOPS_SITE": str(site),
@@ -121,6 +126,8 @@ def main(name: str, *arguments: str) -> int:
     for command in (*((script,) for script in sanitizer.scripts), suite):
         whole = [*sanitizer.prefix, sys.executable, *command]
         failed = subprocess.run(whole, cwd=TEST, env=environment, check=False).returncode
+        for report in site.parent.glob("report.*"):
+            print(report.read_text())
         if failed:
             return failed
     return 0
