@@ -11,7 +11,7 @@
 #   make bench-plot      the chart of the results in RESULTS; bench-peers: other libraries
 #   make bench-models    torchvision's detection models, patched and unpatched; bench-nms: NMS
 #   make detector        train examples/detector (MODE=align|psroi|rotated), draw what it finds, export
-#   make pictures        draw the pictures of docs/ again
+#   make pictures        docs/images/operators.png (bench-plot, detector: the other pictures)
 #   make lint | format   check | fix the style of C++ and Python
 # TORCH=2.x.y builds and tests against another torch, in an environment of its own, without CUDA
 # kernels (docs/compatibility.md).

@@ -65,7 +65,6 @@ def at_once(work: Callable[[], object]) -> None:
 
 def main(names: list[str]) -> None:
     print("roiops of", Path(roiops.library_path).parent, flush=True)
-    torch.set_num_threads(1)  # of PyTorch: see NOTE [Plain threads]
     for number, op in enumerate(OPS):
         if names and op.name not in names:
             continue

@@ -42,6 +42,9 @@ class Sanitizer:
     scripts: tuple[str, ...] = ()  # before the suite
 
 
+# As with little memory: see schema_calls.py.
+REFUSE_THE_ENORMOUS = "allocator_may_return_null=1:max_allocation_size_mb=8192"
+
 SANITIZERS = {
     # libstdc++ too: otherwise the first C++ exception ends the process. Fresh memory is NaN, so
     # that reading what nobody has written shows in results. Leaks are not looked for: Python and
@@ -52,9 +55,7 @@ SANITIZERS = {
         "__asan_init",
         {
             "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:"
-            "malloc_fill_byte=255:max_malloc_fill_size=268435456:"
-            # What is enormous is refused, as with little memory: see schema_calls.py.
-            "allocator_may_return_null=1:max_allocation_size_mb=8192",
+            f"malloc_fill_byte=255:max_malloc_fill_size=268435456:{REFUSE_THE_ENORMOUS}",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         },
     ),
@@ -63,8 +64,13 @@ SANITIZERS = {
         "thread",
         ("libtsan.so", "libstdc++.so.6"),
         "__tsan_init",
-        # The first report ends the process: nobody reads the exit status of pytest's workers.
-        {"TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:exitcode=66:halt_on_error=1"},
+        {
+            # The first report ends the process: nobody reads the exit status of pytest's workers.
+            "TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:exitcode=66:halt_on_error=1:"
+            f"{REFUSE_THE_ENORMOUS}",
+            # PyTorch's own loops run on OpenMP's threads: see NOTE [Plain threads].
+            "OMP_NUM_THREADS": "1",
+        },
         prefix=("setarch", "--addr-no-randomize"),
         scripts=(str(HERE / "calls.py"),),
     ),
