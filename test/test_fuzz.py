@@ -36,6 +36,9 @@ FOUND: dict[str, Recipe | BoxRecipe] = {
             (0.16700736249670914, -0.16700736249670914, 0.5010220874901274, 0.16700736249670914),
         ),
     ),
+    "more_samples_than_an_integer_counts": Recipe(  # seen by `make asan`
+        "roi_align_rotated", Options((1, 1)), boxes=((4.0, 4.0, 1e30, 1.0, 0.0),)
+    ),
     "rotated_area_beyond_the_range": BoxRecipe(
         "box_iou_rotated",
         boxes=((5.5e9, -1e36, 1.4e10, 7e36, 0.0),),

@@ -47,21 +47,18 @@ struct RotatedRoi {
       high = corner == 0 || yy > high ? yy : high;
     }
     const T bin = height / T(bins.height);
-    return clip_samples(T(p) * bin - height / T(2), bin / grid_y, grid_y, low, high);
+    return clip_samples(T(p) * bin - height / T(2), bin / grid_y, grid_y, low, high).range();
   }
 
   // Samples j of row i that can touch them: a line through a rectangle.
   C10_HOST_DEVICE SampleRange<T> columns(int32_t p, int32_t q, T i, const MapReach& pixels) const {
     const RotatedSample<T> start = sample(p, q, i, T(-0.5));
     const T step = width / T(bins.width) / grid_x;
-    const SampleRange<T> a =
+    const SampleInterval<T> by_y =
         clip_samples(start.y, -step * sine, grid_x, T(pixels.y.first - 1), T(pixels.y.end));
-    const SampleRange<T> b =
+    const SampleInterval<T> by_x =
         clip_samples(start.x, step * cosine, grid_x, T(pixels.x.first - 1), T(pixels.x.end));
-    const T first = a.first > b.first ? a.first : b.first;
-    const T a_end = a.first + T(a.count), b_end = b.first + T(b.count);
-    const T count = (a_end < b_end ? a_end : b_end) - first;
-    return {first, a.count > 0 && b.count > 0 && count >= T(1) ? static_cast<int64_t>(count) : 0};
+    return by_y.common(by_x).range();
   }
 
   // Calls tap(y, x, RotatedTap) for the pixels that a sample reads.

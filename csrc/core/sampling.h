@@ -106,15 +106,30 @@ struct SampleRange {
   int64_t count;
 };
 
+// The same by its ends, empty where last < first: of samples that lie on one another there may be
+// more than an integer can count.
+template <typename T>
+struct SampleInterval {
+  T first, last;
+
+  C10_HOST_DEVICE SampleInterval common(const SampleInterval& other) const {
+    return {first > other.first ? first : other.first, last < other.last ? last : other.last};
+  }
+  C10_HOST_DEVICE SampleRange<T> range() const {
+    const T count = last - first + T(1);
+    return {first, count >= T(1) ? static_cast<int64_t>(count) : 0};
+  }
+};
+
 // The indices in [0, count) at which base + (index + 0.5) * step may lie in [low, high] once it is
 // rounded: whoever reads the map still tests each position. Widened by one sample, and by the
 // samples that a position's rounding error spans; no more than kMaxSlack, so that a box far beyond
 // the map, whose samples weigh nothing, costs nothing either.
 template <typename T>
-C10_HOST_DEVICE SampleRange<T> clip_samples(T base, T step, T count, T low, T high) {
+C10_HOST_DEVICE SampleInterval<T> clip_samples(T base, T step, T count, T low, T high) {
   constexpr T kMaxSlack = 1024;
   if (!(count >= T(1)) || !is_finite(base)) {
-    return {T(0), 0};
+    return {T(0), T(-1)};
   }
   T first = T(0);
   T last = count - T(1);
@@ -129,8 +144,7 @@ C10_HOST_DEVICE SampleRange<T> clip_samples(T base, T step, T count, T low, T hi
     first = enter > first ? enter : first;
     last = leave < last ? leave : last;
   }
-  const T left = last - first + T(1);
-  return {first, left >= T(1) ? static_cast<int64_t>(left) : 0};
+  return {first, last};
 }
 
 // The samples of bin p that may lie between two positions of the map.
@@ -138,7 +152,7 @@ template <typename T>
 C10_HOST_DEVICE SampleRange<T> samples_between(
     const SampleAxis<T>& axis, int32_t p, int32_t pixels, T low, T high) {
   const T count = pixels > 0 ? axis.grid : T(0);
-  return clip_samples(axis.start + T(p) * axis.bin, axis.bin / axis.grid, count, low, high);
+  return clip_samples(axis.start + T(p) * axis.bin, axis.bin / axis.grid, count, low, high).range();
 }
 
 // The samples of bin p that can touch the map: an interval, because positions are affine in the
