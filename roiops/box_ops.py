@@ -150,7 +150,7 @@ def soft_nms(
 
     Args:
         boxes (Tensor[N, 4] or Tensor[N, 5]): as in :func:`nms` or :func:`nms_rotated`.
-        scores (Tensor[N]): as in :func:`nms`.
+        scores (Tensor[N]): as in :func:`nms`. The factors bring a negative one nearer to zero.
         iou_threshold (float): from 0 to 1; "linear" lowers the score of a box whose IoU is not below.
         sigma (float): of "gaussian".
         min_score (float): the end: boxes with a lower score are dropped.

@@ -33,6 +33,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared; tests of threads set their own
         torch.set_num_threads(1)
+    site = os.environ.get("ROIOPS_SITE")  # set by sanitizers/run.py
+    if site and not roiops.library_path.startswith(site):
+        raise pytest.UsageError(f"ROIOPS_SITE={site}, but the library is {roiops.library_path}")
     reason = missing_for_cuda()
     if reason and os.environ.get("ROIOPS_REQUIRE_CUDA") == "1":
         raise pytest.UsageError(f"ROIOPS_REQUIRE_CUDA=1, but {reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -38,6 +39,30 @@ def growth(prepare: str, statement: str) -> float:
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return float(run.stdout)
+
+
+# Prints whether the middle of a large result has asked for huge pages: "hg", see proc(5).
+FLAGS = """
+import re, torch, roiops
+y = roiops.roi_align(torch.rand(1, 64, 9, 9), torch.tensor([[0, 1., 1, 5, 5]]).repeat(8000, 1), 7)
+middle = y.data_ptr() + y.nbytes // 2
+for line in open("/proc/self/smaps"):
+    if span := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
+        found = int(span[1], 16) <= middle < int(span[2], 16)
+    elif found and line.startswith("VmFlags"):
+        print("hg" in line.split())
+"""
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not HUGE_PAGES.exists(), reason="this system has no huge pages on request")
+@pytest.mark.parametrize("switch", ["1", "0"])
+def test_large_results_ask_for_huge_pages(switch: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FLAGS], cwd=Path(__file__).parent, capture_output=True, text=True,
+        check=True, env=os.environ | {"ROIOPS_HUGE_PAGES": switch},
+    )  # fmt: skip
+    assert run.stdout.split() == [str(switch == "1")]
 
 
 MAP_MIB = 64  # 1 x 1 x 4096 x 4096 float32

@@ -13,9 +13,10 @@
 // pixel by pixel, in the accumulator type, so that one tap is a few vector loads for any storage
 // type and memory format.
 //
-// engine.cpp and max_engine.cpp are the only files compiled once per instruction set, in
-// roiops::cpu::ROIOPS_ISA. It takes raw pointers and plain data, no ATen and no std container:
-// their inline functions would be shared with the objects of older instruction sets.
+// engine.cpp, max_engine.cpp and iou_engine.cpp are compiled once per instruction set, in
+// roiops::cpu::ROIOPS_ISA, and no other file is. They take raw pointers and plain data, no ATen and
+// no std container: their inline functions would be shared with the objects of older instruction
+// sets.
 #pragma once
 
 #include "cpu/types.h"

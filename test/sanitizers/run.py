@@ -25,11 +25,14 @@ TEST, ROOT = HERE.parent, HERE.parent.parent
 # though some of it runs C++ that these do not (kernels for a patched torchvision, the C++ API, more
 # than 2^31 elements): what compiles or exports programs, trains, or needs much memory or other
 # packages. Processes that a test starts inherit the sanitizer.
-SUITE = ("test_fuzz.py", "test_values.py", "test_layouts.py", "test_many_taps.py", "test_max.py", "test_gradients.py",
-         "test_regressions.py", "test_errors.py", "test_private_errors.py",
+SUITE = ("test_fuzz.py", "test_values.py", "test_layouts.py", "test_many_taps.py", "test_max.py", "test_isa.py",
+         "test_gradients.py", "test_regressions.py", "test_errors.py", "test_private_errors.py",
          "test_nms.py", "test_nms_many.py", "test_soft_nms.py", "test_box_iou.py", "test_schema_calls.py",
          "test_tensor_kinds.py")  # fmt: skip
-NOT_THESE = "huge_boxes_take_no_time or largest_sampling or source_distribution or missing_options"
+NOT_THESE = (
+    "huge_boxes_take_no_time or largest_sampling or source_distribution or missing_options"
+    " or instruction_set_is_shared or needs_no_newer_instructions"
+)
 
 
 @dataclass(frozen=True)
