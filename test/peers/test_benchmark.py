@@ -194,8 +194,9 @@ def test_every_workload_with_hostile_boxes(tmp_path, capsys) -> None:
     results = run_shrunk("--hostile", "--threads", "1")
     assert {row["workload"] for row in results["rows"]} == set(WORKLOADS)
     assert all(row["ratio"] is None and row["roiops"][0] > 0 for row in results["rows"])
-    boxes = {name: boxes_of(named(name, True, True)) for name in WORKLOADS}
-    assert all(not own.isfinite().all() and own.abs().max() > 1e20 for own in boxes.values())
+    for boxes in (boxes_of(named(name, True, True)) for name in WORKLOADS):
+        assert (boxes.abs() > 1e20).any()  # the first of them
+        assert len(boxes) == 1 or boxes.isnan().any()
     files = [tmp_path / name for name in ("ordinary.json", "hostile.json")]
     for path, description in zip(files, ({"hostile": False}, {}), strict=True):
         report.save(path, results | description)
