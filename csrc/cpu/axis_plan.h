@@ -58,9 +58,9 @@ class AxisPlan {
   using T = typename Taps::T;
 
   AxisPlan(const Taps& lister, const RoiList& rois)
-      : prototype_(lister), chunks_(rois, lister, starts(lister), [](const Taps& taps) {
-          return static_cast<int64_t>(taps.y().entries.size() + taps.x().entries.size());
-        }) {}
+      : prototype_(lister),
+        chunks_(rois, lister, starts(lister),
+            [](const Taps& taps, const Roi& roi) { return taps.most_entries(roi); }) {}
 
   int64_t chunks() const {
     return chunks_.count();

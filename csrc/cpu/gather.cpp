@@ -233,7 +233,7 @@ void gather(const Chunk& chunk, const Views<const S>& in, const View<S>& out) {
     }
     ways.resize(pieces.size(), way);
   }
-  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
+  const auto apply = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if constexpr (kHasAxes<Chunk>) {
         if (ways[i] != Way::kDirect) {
@@ -244,7 +244,10 @@ void gather(const Chunk& chunk, const Views<const S>& in, const View<S>& out) {
       }
       gather_direct(chunk, pieces[i], in, out);
     }
-  });
+  };
+  const auto count = static_cast<int64_t>(pieces.size());
+  const int64_t work = chunk.tap_count(chunk.begin, chunk.end) * out.channels;
+  parallel_for(count, apply, grain_for(count, work));
   if (!packed.empty()) {
     gather_panels(chunk, packed, in, out);
   }

@@ -128,12 +128,12 @@ void select_from_panels(const SamplePlan<Lister>& plan, const std::vector<Sample
   });
 }
 
-// Where they lie, by rows of bins; `rois` are places in the plan.
+// Where they lie, by rows of bins; `rois` are places in the plan, and have about so many taps.
 template <typename S, typename Lister>
-void select_in_place(const SamplePlan<Lister>& plan, const std::vector<int64_t>& rois,
+void select_in_place(const SamplePlan<Lister>& plan, const std::vector<int64_t>& rois, int64_t taps,
     const std::vector<int64_t>& images, int64_t rows, const View<const S>& in, const View<S>& out,
     const View<int32_t>& winner) {
-  parallel_for(static_cast<int64_t>(rois.size()) * rows, [&](int64_t begin, int64_t end) {
+  const auto apply = [&](int64_t begin, int64_t end) {
     SampleLists<Accumulator<S>> own;
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t at = rois[piece / rows], row = piece % rows, number = plan.roi(at);
@@ -145,7 +145,9 @@ void select_in_place(const SamplePlan<Lister>& plan, const std::vector<int64_t>&
       names.data += row * roi.x.bins * names.item_stride;
       max_engine<S>().select(roi, in.block(images[number], 0, in.channels), values, names);
     }
-  });
+  };
+  const int64_t count = static_cast<int64_t>(rois.size()) * rows;
+  parallel_for(count, apply, grain_for(count, taps * in.channels));
 }
 
 template <typename S, typename Lister>
@@ -155,6 +157,7 @@ void select(const Lister& lister, const RoiList& rois, const View<const S>& in, 
   const bool planes = in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>;
   std::vector<SampleRun> packed;
   std::vector<int64_t> in_place;
+  int64_t taps = 0;
   for (const SampleRun& run : plan.runs()) {
     if (planes && run.span.pixels() > 0 && run.taps > run.span.pixels()) {
       packed.push_back(run);
@@ -163,8 +166,9 @@ void select(const Lister& lister, const RoiList& rois, const View<const S>& in, 
     for (int64_t at = run.begin; at < run.end; ++at) {
       in_place.push_back(at);
     }
+    taps += run.taps;
   }
-  select_in_place(plan, in_place, rois.image, lister.bins().height, in, out, winner);
+  select_in_place(plan, in_place, taps, rois.image, lister.bins().height, in, out, winner);
   select_from_panels(plan, packed, in, out, winner);
 }
 

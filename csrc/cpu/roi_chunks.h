@@ -57,8 +57,8 @@ inline std::vector<int64_t> order(const RoiList& rois) {
 
 class RoiChunks {
  public:
-  // size(lister) is how much is listed for the RoI that the lister has prepared, beside one number
-  // for each of its `bins`.
+  // size(lister, roi) is how much is listed for a RoI at most, beside one number for each of its
+  // `bins`.
   template <typename Lister, typename Size>
   RoiChunks(const RoiList& rois, const Lister& prototype, int64_t bins, Size&& size)
       : rois_(rois), order_(roiops::cpu::order(rois)), offset_(order_.size() + 1), begin_{0} {
@@ -67,8 +67,7 @@ class RoiChunks {
         [&](int64_t begin, int64_t end) {
           Lister lister = prototype;
           for (int64_t at = begin; at < end; ++at) {
-            lister.prepare(rois[order_[at]]);
-            offset_[at + 1] = size(lister);
+            offset_[at + 1] = size(lister, rois[order_[at]]);
           }
         },
         kRoiGrain);
@@ -99,7 +98,7 @@ class RoiChunks {
   int64_t begin(int64_t chunk) const {
     return begin_[chunk];
   }
-  // What is listed for all RoIs before this one.
+  // What is listed for all RoIs before this one, at most.
   int64_t offset(int64_t at) const {
     return offset_[at];
   }

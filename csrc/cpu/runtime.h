@@ -1,6 +1,7 @@
 // What the CPU engine asks of PyTorch (csrc/torch/runtime.cpp).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 
@@ -10,6 +11,13 @@ namespace roiops::cpu {
 // each is worth `grain` items. Which thread gets what must not show in any result.
 void parallel_for(
     int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain = 1);
+
+// How many of `count` items are worth a thread, if all of them together take `work` multiply-adds:
+// waking it takes longer than fewer.
+inline int64_t grain_for(int64_t count, int64_t work) {
+  constexpr int64_t kThreadWork = int64_t{1} << 15;
+  return std::max<int64_t>(count * kThreadWork / std::max<int64_t>(work, 1), 1);
+}
 
 // RoIs whose geometry is worth a thread.
 inline constexpr int64_t kRoiGrain = 8;

@@ -213,7 +213,7 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
   using T = Accumulator<S>;
   const int64_t width = row_width(chunk, in.items);
   const std::vector<Band> bands = bands_of<T>(runs, in, grad.items, width);
-  parallel_for(static_cast<int64_t>(bands.size()), [&](int64_t begin, int64_t end) {
+  const auto apply = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Band& band = bands[i];
       Block<In> map = in.block(band.run->image, band.channel, band.lanes);
@@ -236,7 +236,11 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
         scatter_band<S, T>(chunk, band, width, grad, map);
       }
     }
-  });
+  };
+  const auto count = static_cast<int64_t>(bands.size());
+  const int64_t taps = chunk.tap_count(chunk.begin, chunk.end);
+  const int64_t pixels = static_cast<int64_t>(runs.size()) * in.items;  // to be cleared
+  parallel_for(count, apply, grain_for(count, (taps + pixels) * in.channels));
 }
 
 // Panels must be cleared and unpacked, which few taps do not pay for, nor channels that are

@@ -35,6 +35,15 @@ struct AxisList {
   }
 };
 
+template <typename Axis>
+int64_t most_taps(const Axis& axis, int32_t bins, int32_t pixels) {
+  int64_t count = 0;
+  for (int32_t p = 0; p < bins; ++p) {
+    count += max_axis_taps(axis, p, pixels);
+  }
+  return count;
+}
+
 template <typename T, typename Axis>
 void list_taps(const Axis& axis, int32_t bins, int32_t pixels, AxisList<AxisTap<T>>& taps) {
   taps.list(
@@ -64,6 +73,17 @@ class SeparableTaps {
     list_taps(decoded.y, grid_.height, map.height, y_);
     list_taps(decoded.x, grid_.width, map.width, x_);
     map_width_ = map.width;
+  }
+
+  // On both axes, without listing them.
+  int64_t most_entries(const Roi& roi) const {
+    if (roi.level < 0) {
+      return 0;
+    }
+    const MapSize map = maps_[roi.level];
+    const auto decoded = levels_[roi.level].decode(roi.row, map);
+    return most_taps(decoded.y, grid_.height, map.height) +
+           most_taps(decoded.x, grid_.width, map.width);
   }
 
   int64_t bins() const {

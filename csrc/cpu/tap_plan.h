@@ -40,8 +40,10 @@ class TapPlan {
 
   TapPlan(Taps lister, const RoiList& rois)
       : prototype_(std::move(lister)),
-        chunks_(rois, prototype_, prototype_.bins(), [](const Taps& taps) { return taps.size(); }) {
-  }
+        chunks_(rois, prototype_, prototype_.bins(), [](Taps& taps, const Roi& roi) {
+          taps.prepare(roi);
+          return taps.size();
+        }) {}
 
   int64_t chunks() const {
     return chunks_.count();
