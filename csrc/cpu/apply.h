@@ -3,8 +3,8 @@
 //
 // Features are read where they lie if they are channels_last, if taps are few and, plane by plane,
 // if channels are; else, and for large RoIs one upon another, they are packed into panels.
-// Backward, a thread owns some channels or some rows of an image, and adds all RoIs' shares in
-// order.
+// Backward, a thread owns some channels, some rows, or both of an image, and adds all RoIs' shares
+// in order.
 #pragma once
 
 #include "cpu/axis_plan.h"

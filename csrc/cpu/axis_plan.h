@@ -14,16 +14,16 @@
 namespace roiops::cpu {
 
 template <typename T>
-struct AxisChunk {
-  int64_t index;  // 0 for the first chunk of the plan
-  const RoiList& rois;
-  const std::vector<int64_t>& order;  // the caller's number of each RoI, in plan order
-  int64_t begin, end;                 // this chunk's RoIs, in plan order
-  const RoiAxes<T>* axes;             // [end - begin]
-  MapSize map;                        // of level 0
+struct AxisChunk : RoiChunk {
+  const RoiAxes<T>* axes;  // [end - begin]
+  MapSize map;             // of level 0
 
   const RoiAxes<T>& of(int64_t at) const {
     return axes[at - begin];
+  }
+  // Some rows of its bins.
+  RoiAxes<T> part(int64_t at, int64_t p, int64_t rows) const {
+    return of(at).part(p, rows, 0, grid.width);
   }
   PixelSpan span(int64_t at) const {
     const AxisBins<T>& y = of(at).y;
@@ -35,12 +35,14 @@ struct AxisChunk {
     return {static_cast<int32_t>(y.first * width + x.first),
         static_cast<int32_t>((y.end - 1) * width + x.end)};
   }
+  // Of RoIs [first, last).
   int64_t tap_count(int64_t first, int64_t last) const {
+    const auto of_axis = [](const AxisBins<T>& axis) {
+      return axis.stop[axis.bins - 1] - axis.start[0];
+    };
     int64_t count = 0;
     for (int64_t at = first; at < last; ++at) {
-      const AxisBins<T>& y = of(at).y;
-      const AxisBins<T>& x = of(at).x;
-      count += (y.start[y.bins] - y.start[0]) * (x.start[x.bins] - x.start[0]);
+      count += of_axis(of(at).y) * of_axis(of(at).x);
     }
     return count;
   }
@@ -59,8 +61,12 @@ class AxisPlan {
 
   AxisPlan(const Taps& lister, const RoiList& rois)
       : prototype_(lister),
-        chunks_(rois, lister, starts(lister),
-            [](const Taps& taps, const Roi& roi) { return taps.most_entries(roi); }) {}
+        chunks_(rois, 1, starts(lister), kRoiGrain,
+            [&](const std::vector<int64_t>& order, int64_t begin, int64_t end, int64_t* sizes) {
+              for (int64_t at = begin; at < end; ++at) {
+                sizes[at] = lister.most_entries(rois[order[at]]);
+              }
+            }) {}
 
   int64_t chunks() const {
     return chunks_.count();
@@ -86,13 +92,12 @@ class AxisPlan {
               int64_t* const at = start.get() + i * starts;
               axes[i].y = copy(lister.y(), to, at);
               axes[i].x = copy(lister.x(), to + lister.y().entries.size(), at + grid.height + 1);
-              axes[i].bins = lister.bins();
+              axes[i].bins = int64_t{grid.height} * grid.width;
               axes[i].width = lister.map_width();
             }
           },
           kRoiGrain);
-      body(AxisChunk<T>{
-          c, chunks_.rois(), chunks_.order(), begin, end, axes.data(), prototype_.map(0)});
+      body(AxisChunk<T>{{c, grid, chunks_, begin, end}, axes.data(), prototype_.map(0)});
     }
   }
 
@@ -109,7 +114,7 @@ class AxisPlan {
     }
     std::copy(axis.start.begin(), axis.start.end(), start);
     const auto bins = static_cast<int64_t>(axis.start.size()) - 1;
-    return {{bins, start, taps}, span.pixels() > 0 ? span.first : 0, span.end};
+    return {{bins, start, start + 1, taps}, span.pixels() > 0 ? span.first : 0, span.end};
   }
 
   Taps prototype_;

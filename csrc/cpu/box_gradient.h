@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/engine.h"
+#include "cpu/packing.h"
 #include "cpu/runs.h"
 #include "cpu/tap_plan.h"
 
@@ -15,17 +16,22 @@ namespace roiops::cpu {
 inline constexpr int64_t kProductPanels = 4;
 
 // products[t] = sum over the channels of grad[bin of t] * in[pixel of t], read where they lie; for
-// RoIs at these places in the plan.
+// RoIs at these places in the plan, which have about so many taps, by rows of bins.
 template <typename S, typename T>
-void multiply_in_place(const TapChunk<T>& chunk, const std::vector<int64_t>& places,
+void multiply_in_place(const TapChunk<T>& chunk, const std::vector<int64_t>& places, int64_t taps,
     const View<const S>& grad, const View<const S>& in, T* products) {
-  parallel_for(static_cast<int64_t>(places.size()), [&](int64_t begin, int64_t end) {
+  const int64_t rows = chunk.grid.height, count = static_cast<int64_t>(places.size()) * rows;
+  const auto apply = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t roi = chunk.order[places[i]];
-      engine<S>().products(chunk.of(places[i]), grad.block(roi, 0, grad.channels),
-          in.block(chunk.rois.image[roi], 0, in.channels), products);
+      const int64_t at = places[i / rows], row = i % rows, bin = row * chunk.grid.width;
+      Block<const S> bins = grad.block(chunk.roi(at), 0, grad.channels);
+      Block<const S> map = in.block(chunk.image(at), 0, in.channels);
+      bins.data += bin * bins.item_stride;
+      map.data += bin * map.bin_stride;
+      engine<S>().products(chunk.part(at, row, 1), bins, map, products);
     }
-  });
+  };
+  parallel_for(count, apply, grain_for(count, taps * in.channels));
 }
 
 // Some channels of the pixels that a run reads: from this one on, as many panels as there are.
@@ -41,46 +47,35 @@ Block<const S> panel_block(
   return view.block(outer, group.channel + lane, std::min<int64_t>(kLanes<T>, group.lanes - lane));
 }
 
-// All threads pack, a piece of a panel each.
-template <typename S, typename T>
-void pack_group(const View<const S>& in, const Run& run, const PanelGroup& group, T* panels) {
-  constexpr int64_t kPackedPixels = 4096;
-  const int64_t pixels = run.span.pixels();
-  const int64_t pieces = (pixels + kPackedPixels - 1) / kPackedPixels;
-  parallel_for(group.panels * pieces, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t panel = i / pieces, first = i % pieces * kPackedPixels;
-      Block<const S> map = spanned(panel_block<T>(in, run.image, group, panel), run.span);
-      map.data += first * map.item_stride;
-      engine<S>().pack(map, std::min(kPackedPixels, pixels - first),
-          panels + (panel * pixels + first) * kLanes<T>);
-    }
-  });
-}
-
 // The same for all RoIs of a run, from panels that they share.
 template <typename S, typename T>
 void multiply_panels(const TapChunk<T>& chunk, const Run& run, const View<const S>& grad,
     const View<const S>& in, T* products) {
   constexpr int64_t kGroupLanes = kProductPanels * kLanes<T>;
-  const int64_t stride = run.span.pixels() * kLanes<T>, bin_stride = chunk.bins * kLanes<T>;
+  const int64_t stride = run.span.pixels() * kLanes<T>, bin_stride = chunk.bins() * kLanes<T>;
+  const int64_t slices = row_slices(chunk, run.end - run.begin);
   const Scratch<T> panels(kProductPanels * stride);
   for (int64_t channel = 0; channel < in.channels; channel += kGroupLanes) {
     const int64_t lanes = std::min(kGroupLanes, in.channels - channel);
     const PanelGroup group = {channel, lanes, (lanes + kLanes<T> - 1) / kLanes<T>};
-    pack_group(in, run, group, panels.get());
-    parallel_for(run.end - run.begin, [&](int64_t begin, int64_t end) {
+    pack_together<S>(group.panels, run.span.pixels(), panels.get(), [&](int64_t panel) {
+      return spanned(panel_block<T>(in, run.image, group, panel), run.span);
+    });
+    parallel_for((run.end - run.begin) * slices, [&](int64_t begin, int64_t end) {
       const Scratch<T> bins(kProductPanels * bin_stride);
-      for (int64_t at = run.begin + begin; at < run.begin + end; ++at) {
-        const RoiTaps<T> roi = chunk.of(at);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t at = run.begin + i / slices;
+        const Share rows(chunk.grid.height, i % slices, slices);
+        const RoiTaps<T> part = chunk.part(at, rows.first, rows.count);
         for (int64_t panel = 0; panel < group.panels; ++panel) {
-          engine<S>().pack(panel_block<T>(grad, chunk.order[at], group, panel), roi.bins,
-              bins.get() + panel * bin_stride);
+          Block<const S> from = panel_block<T>(grad, chunk.roi(at), group, panel);
+          from.data += rows.first * chunk.grid.width * from.item_stride;
+          engine<S>().pack(from, part.bins, bins.get() + panel * bin_stride);
         }
         if (channel == 0) {
-          std::fill(products + roi.start[0], products + roi.start[roi.bins], T(0));
+          std::fill(products + part.start[0], products + part.stop[part.bins - 1], T(0));
         }
-        engine<S>().add_products(roi, {bins.get(), bin_stride, 0},
+        engine<S>().add_products(part, {bins.get(), bin_stride, 0},
             {panels.get(), stride, run.span.first}, group.panels, products);
       }
     });
@@ -120,22 +115,61 @@ void multiply(
     const TapChunk<T>& chunk, const View<const S>& grad, const View<const S>& in, T* products) {
   const bool planes = in.bin_stride == 0 && !has_channels_last(in) && in.channels >= kFewLanes<T>;
   std::vector<int64_t> in_place;
+  int64_t taps_in_place = 0;
   for (const Run& run : bounded_runs(chunk)) {
-    const int64_t pixels = run.span.pixels();
-    if (planes && pixels <= kMostPanelPixels<T> && chunk.tap_count(run.begin, run.end) > pixels) {
+    const int64_t pixels = run.span.pixels(), taps = chunk.tap_count(run.begin, run.end);
+    if (planes && pixels <= kMostPanelPixels<T> && worth_a_panel<S>(taps, pixels, in.channels)) {
       multiply_panels(chunk, run, grad, in, products);
       continue;
     }
     for (int64_t at = run.begin; at < run.end; ++at) {
       in_place.push_back(at);
     }
+    taps_in_place += taps;
   }
-  multiply_in_place(chunk, in_place, grad, in, products);
+  multiply_in_place(chunk, in_place, taps_in_place, grad, in, products);
+}
+
+// The gradients of a chunk's RoIs from their taps' products. A row of bins has a sum of its own by
+// the box, and is the only one that moves with its extra parameters.
+template <typename Taps, typename T>
+void add_products(const Taps& prototype, const TapChunk<T>& chunk, const T* products,
+    double* box_grad, double* extra_grad) {
+  constexpr int64_t kColumns = Taps::kBoxColumns;
+  const RoiList& rois = chunk.plan.rois();
+  const int64_t rows = chunk.grid.height, count = chunk.end - chunk.begin;
+  const int64_t extras = prototype.extra_size(), first = chunk.begin * rows;
+  const Scratch<T> by_box(count * rows * kColumns), by_extra(count * extras);
+  std::fill_n(by_box.get(), count * rows * kColumns, T(0));
+  std::fill_n(by_extra.get(), count * extras, T(0));
+  const auto add = [&](Taps& lister, int64_t i, int32_t p) {
+    const int64_t at = i / rows;
+    const T* product = products + chunk.part(at, p, 1).start[0];
+    T* const box = by_box.get() + (i - first) * kColumns;
+    T* const extra = by_extra.get() + (at - chunk.begin) * extras;
+    lister.visit(
+        p, [&](int32_t, const auto& tap) { tap.add_gradient(*product++, box, extra); }, [] {});
+  };
+  parallel_for(
+      count * rows,
+      [&](int64_t begin, int64_t end) {
+        for_each_row(prototype, rois, chunk.plan.order(), rows, first + begin, first + end, add);
+      },
+      grain_for(count * rows, kListingWork * chunk.tap_count(chunk.begin, chunk.end)));
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t roi = chunk.roi(chunk.begin + i);
+    double* const row = box_grad + roi * rois.columns;
+    std::fill_n(row, rois.columns, 0.0);
+    for (int64_t j = 0; j < rows * kColumns; ++j) {
+      row[1 + j % kColumns] += by_box.get()[i * rows * kColumns + j];
+    }
+    std::copy_n(by_extra.get() + i * extras, extras, extra_grad + roi * extras);
+  }
 }
 
 // box_grad [K, columns] and extra_grad [K, extra_size] in double, all of them written; the image
-// column gets 0. One thread has all of a tap, and then of a RoI, so the sums do not depend on the
-// number of threads.
+// column gets 0. One thread has all of a tap, and then of a row of bins, so the sums do not depend
+// on the number of threads.
 template <typename Taps, typename S>
 void box_gradient(const Taps& prototype, const RoiList& rois, const View<const S>& grad,
     const View<const S>& in, double* box_grad, double* extra_grad) {
@@ -143,30 +177,7 @@ void box_gradient(const Taps& prototype, const RoiList& rois, const View<const S
   TapPlan(prototype, rois).for_each_chunk([&](const TapChunk<T>& chunk) {
     const Scratch<T> products(chunk.tap_count(chunk.begin, chunk.end));
     multiply(chunk, grad, in, products.get());
-    parallel_for(
-        chunk.end - chunk.begin,
-        [&](int64_t begin, int64_t end) {
-          Taps lister = prototype;
-          const int64_t extras = lister.extra_size();
-          std::vector<T> gradient;  // the box's, then the extra parameters'
-          for (int64_t at = chunk.begin + begin; at < chunk.begin + end; ++at) {
-            const int64_t roi = chunk.order[at];
-            const T* product = products.get() + chunk.of(at).start[0];
-            gradient.assign(Taps::kBoxColumns + extras, T(0));
-            lister.prepare(rois[roi]);
-            lister.visit(
-                [&](int32_t, const auto& tap) {
-                  tap.add_gradient(
-                      *product++, gradient.data(), gradient.data() + Taps::kBoxColumns);
-                },
-                [] {});
-            double* const row = box_grad + roi * rois.columns;
-            row[0] = 0;
-            std::copy_n(gradient.data(), Taps::kBoxColumns, row + 1);
-            std::copy_n(gradient.data() + Taps::kBoxColumns, extras, extra_grad + roi * extras);
-          }
-        },
-        kRoiGrain);
+    add_products(prototype, chunk, products.get(), box_grad, extra_grad);
   });
 }
 

@@ -10,9 +10,6 @@ namespace {
 #include "cpu/panel.h"
 #include "cpu/sums.h"
 
-// Pixel numbers are 32 bits wide.
-constexpr int64_t kAllPixels = int64_t{1} << 31;
-
 // Neighbouring lanes on both sides: as many vectors at a time as registers hold. The last ones
 // overlap.
 template <typename S, typename Roi, typename T = Accumulator<S>>
@@ -70,18 +67,18 @@ void gather_panel(const Roi& roi, const T* panel, int64_t first, const Block<S>&
   }
 }
 
-// map += A^T grad for kCount vectors of neighbouring lanes, whose values stay in registers; the map
-// starts with pixel `origin`, and of the taps those among pixels [first, end) count.
+// map += A^T grad for kCount vectors of neighbouring lanes, whose values stay in registers, for
+// pixels [first, end) alone, with the first of which the map starts.
 template <int32_t kCount, typename S, typename Bin, typename T>
-ROIOPS_INLINE void scatter_vectors(const Bin& bin, const S* grad, T* map, int64_t origin,
-    int64_t item_stride, int64_t first, int64_t end) {
+ROIOPS_INLINE void scatter_vectors(
+    const Bin& bin, const S* grad, T* map, int64_t item_stride, int64_t first, int64_t end) {
   Vector<T> value[kCount];
 #pragma GCC unroll 16
   for (int32_t i = 0; i < kCount; ++i) {
     value[i] = load<T>(grad + i * kWidth<T>);
   }
   for_each_tap(bin, first, end, [&](int64_t pixel, T weight) {
-    T* const to = map + (pixel - origin) * item_stride;
+    T* const to = map + (pixel - first) * item_stride;
 #pragma GCC unroll 16
     for (int32_t i = 0; i < kCount; ++i) {
       T* const at = to + i * kWidth<T>;
@@ -91,14 +88,15 @@ ROIOPS_INLINE void scatter_vectors(const Bin& bin, const S* grad, T* map, int64_
 }
 
 template <typename S, typename Roi, typename T = Accumulator<S>>
-void scatter_panel(const Roi& roi, const Block<const S>& grad, T* panel, int64_t first) {
+void scatter_panel(
+    const Roi& roi, const Block<const S>& grad, T* panel, int64_t first, int64_t end) {
   alignas(64) T staged[kStaged * kLanes<T>];
   for (int64_t bin = 0; bin < roi.bins; bin += kStaged) {
     const int64_t count = roi.bins - bin < kStaged ? roi.bins - bin : kStaged;
     pack(bins_of(grad, bin), count, staged);
     for (int64_t i = 0; i < count; ++i) {
       scatter_vectors<kPanelVectors<T>>(
-          roi.bin(bin + i), staged + i * kLanes<T>, panel, first, kLanes<T>, 0, kAllPixels);
+          roi.bin(bin + i), staged + i * kLanes<T>, panel, kLanes<T>, first, end);
     }
   }
 }
@@ -110,10 +108,10 @@ ROIOPS_INLINE int64_t scatter_rows(const Bin& bin, const S* grad, int64_t lanes,
   constexpr int32_t kMany = 8;
   int64_t lane = 0;
   for (; lane + kMany * kWidth<T> <= lanes; lane += kMany * kWidth<T>) {
-    scatter_vectors<kMany>(bin, grad + lane, map + lane, first, item_stride, first, end);
+    scatter_vectors<kMany>(bin, grad + lane, map + lane, item_stride, first, end);
   }
   for (; lane + kWidth<T> <= lanes; lane += kWidth<T>) {
-    scatter_vectors<1>(bin, grad + lane, map + lane, first, item_stride, first, end);
+    scatter_vectors<1>(bin, grad + lane, map + lane, item_stride, first, end);
   }
   return lane;
 }
@@ -187,7 +185,7 @@ void add_products(
       const BinLanes<kCount, T> lanes(
           grad.data + panel * grad.stride + bin * kLanes<T>, grad.stride);
       const T* const map = in.data + panel * in.stride;
-      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
+      for (int64_t t = roi.start[bin]; t < roi.stop[bin]; ++t) {
         const int64_t pixel = roi.taps[t].pixel - in.first_pixel;
         products[t] += lanes.dot(map + pixel * kLanes<T>, in.stride);
       }
@@ -213,7 +211,7 @@ void products(const RoiTaps<Accumulator<S>>& roi, const Block<const S>& grad,
     const S* const grad_bin = grad.data + bin * grad.item_stride;
     const S* const map = in.data + bin * in.bin_stride;
     const auto for_each_tap = [&](auto&& tap) {
-      for (int64_t t = roi.start[bin]; t < roi.start[bin + 1]; ++t) {
+      for (int64_t t = roi.start[bin]; t < roi.stop[bin]; ++t) {
         tap(products[t], map + roi.taps[t].pixel * in.item_stride);
       }
     };

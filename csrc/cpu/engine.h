@@ -35,9 +35,10 @@ struct Products {
   // Best where channels are contiguous or few, or each bin has its own.
   void (*scatter)(
       const Roi& roi, const Block<const S>& grad, const Block<T>& in, int64_t first, int64_t end);
-  // A panel starts with the image's pixel `first`.
+  // The same with a panel.
   void (*gather_panel)(const Roi& roi, const T* panel, int64_t first, const Block<S>& out);
-  void (*scatter_panel)(const Roi& roi, const Block<const S>& grad, T* panel, int64_t first);
+  void (*scatter_panel)(
+      const Roi& roi, const Block<const S>& grad, T* panel, int64_t first, int64_t end);
 };
 
 template <typename S>

@@ -5,18 +5,10 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
-#include "cpu/engine.h"
-#include "cpu/runs.h"
-#include "cpu/scratch.h"
+#include "cpu/gather_panels.h"
 
 namespace roiops::cpu {
 namespace {
-
-// Enough pieces for the threads of any machine, and few enough to cost nothing.
-constexpr int64_t kManyPieces = 128;
-
-// What a core's own cache holds, about.
-constexpr int64_t kNearBytes = int64_t{2} << 20;
 
 // How a run is applied.
 enum class Way {
@@ -26,22 +18,20 @@ enum class Way {
   kOwn      // every bin has channels of its own
 };
 
-// Large RoIs one upon another: where each reads more than the cache holds, its neighbour finds none
-// of it there, but finds a panel. Packed and written in pieces, pixels and bins cost several taps;
-// and panels, unlike RoIs, must be enough for the threads.
+// Large RoIs one upon another: where each reads more than the last level of a cache holds, its
+// neighbour finds none of it there, but finds a panel. Packed and written in pieces, pixels and
+// bins cost several taps.
 template <typename S, typename Chunk>
 bool reads_over_and_over(
     const Chunk& chunk, const Run& run, const View<const S>& map, int64_t bins) {
-  constexpr int64_t kTapsPerItem = 16, kEnoughPanels = 8;
+  constexpr int64_t kTapsPerItem = 16, kCacheBytes = int64_t{8} << 20;
   const int64_t rois = run.end - run.begin;
   const int64_t taps = chunk.tap_count(run.begin, run.end);
-  return map.channels >= kEnoughPanels * kLanes<Accumulator<S>> &&
+  return map.channels >= kLanes<Accumulator<S>> &&
          taps > kTapsPerItem * (run.span.pixels() + rois * bins) &&
-         taps / rois > kNearBytes / (map.channels * int64_t{sizeof(S)});
+         taps / rois > kCacheBytes / (map.channels * int64_t{sizeof(S)});
 }
 
-// Packing costs about one strided load per pixel and channel, reading unpacked planes about one per
-// tap and channel; a packed tap is nearly free beside them.
 template <typename S, typename Chunk>
 Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in, int64_t bins) {
   if (run.level < 0) {
@@ -57,7 +47,9 @@ Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in, int64_t
   if (has_channels_last(map)) {
     return reads_over_and_over(chunk, run, map, bins) ? Way::kPanels : Way::kDirect;
   }
-  return chunk.tap_count(run.begin, run.end) > run.span.pixels() ? Way::kPanels : Way::kDirect;
+  return worth_a_panel<S>(chunk.tap_count(run.begin, run.end), run.span.pixels(), map.channels)
+             ? Way::kPanels
+             : Way::kDirect;
 }
 
 // Some RoIs of one image in some channels, and some rows of their bins.
@@ -67,10 +59,6 @@ struct Piece {
   int64_t first_row, rows;
 };
 
-int64_t share(int64_t total, int64_t part, int64_t parts) {
-  return total * part / parts;
-}
-
 // Cuts RoIs into `cuts` and the rows of their bins into `slices` pieces, for every block of
 // channels.
 void cut(std::vector<Piece>& pieces, const Run& run, int64_t cuts, int64_t channels, int64_t lanes,
@@ -78,31 +66,27 @@ void cut(std::vector<Piece>& pieces, const Run& run, int64_t cuts, int64_t chann
   const int64_t rois = run.end - run.begin;
   for (int64_t channel = 0; channel < channels; channel += lanes) {
     for (int64_t i = 0; i < cuts; ++i) {
+      const Share own(rois, i, cuts);
       Run part = run;
-      part.begin = run.begin + share(rois, i, cuts);
-      part.end = run.begin + share(rois, i + 1, cuts);
+      part.begin = run.begin + own.first;
+      part.end = part.begin + own.count;
       for (int64_t j = 0; j < slices; ++j) {
-        const int64_t row = share(rows, j, slices);
-        pieces.push_back({part, channel, std::min(lanes, channels - channel), row,
-            share(rows, j + 1, slices) - row});
+        const Share slice(rows, j, slices);
+        pieces.push_back(
+            {part, channel, std::min(lanes, channels - channel), slice.first, slice.count});
       }
     }
   }
 }
 
 // Pieces of RoIs that read the features where they lie: all channels, so that a tap's are read in
-// one go. If RoIs are few, some channels, or some rows of bins.
+// one go. If RoIs are few, some rows of bins, or else some channels.
 template <typename T, typename Chunk>
 void cut_direct(std::vector<Piece>& pieces, const Chunk& chunk, const Run& run, int64_t channels) {
-  const int64_t rois = chunk.end - chunk.begin;
-  const bool few = rois < kManyPieces / 2;
-  int64_t rows = 1, slices = 1;
-  if constexpr (kHasAxes<Chunk>) {
-    rows = chunk.of(run.begin).y.bins;
-    slices = few ? std::clamp<int64_t>(kManyPieces / rois, 1, std::max<int64_t>(rows, 1)) : 1;
-  }
-  const int64_t lanes = few && slices == 1 ? 8 * kLanes<T> : std::max<int64_t>(channels, 1);
-  cut(pieces, run, run.end - run.begin, channels, lanes, rows, slices);
+  const int64_t rois = chunk.end - chunk.begin, slices = row_slices(chunk, rois);
+  const bool by_channels = rois < kManyPieces / 2 && slices == 1;
+  const int64_t lanes = by_channels ? 8 * kLanes<T> : std::max<int64_t>(channels, 1);
+  cut(pieces, run, run.end - run.begin, channels, lanes, chunk.grid.height, slices);
 }
 
 // Channels that stay in the cache while all RoIs read them; then, if pieces are few, fewer RoIs,
@@ -114,11 +98,7 @@ void cut_planes(std::vector<Piece>& pieces, const AxisChunk<T>& chunk, const Run
   const int64_t lanes = std::clamp<int64_t>(kPieceBytes / plane_bytes, 1, in.channels);
   const int64_t blocks = (in.channels + lanes - 1) / lanes;
   const int64_t cuts = std::min(run.end - run.begin, (kManyPieces + blocks - 1) / blocks);
-  const int64_t rows = chunk.of(run.begin).y.bins;
-  const bool few = chunk.end - chunk.begin < kManyPieces / 2;
-  const int64_t slices =
-      few ? std::clamp<int64_t>(kManyPieces / (blocks * cuts), 1, std::max<int64_t>(rows, 1)) : 1;
-  cut(pieces, run, cuts, in.channels, lanes, rows, slices);
+  cut(pieces, run, cuts, in.channels, lanes, chunk.grid.height, row_slices(chunk, blocks * cuts));
 }
 
 // All channels, of so many RoIs that a bin's planes are worth the trip to the cache.
@@ -142,22 +122,15 @@ Block<S> bin_block(const Piece& piece, int64_t roi, int64_t bin, const View<S>& 
   return block;
 }
 
-template <typename S, typename T>
+template <typename S, typename Chunk>
 void gather_direct(
-    const TapChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
+    const Chunk& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
+  const int64_t first = piece.first_row * chunk.grid.width;
+  Block<const S> map = map_block(piece, in);
+  map.data += first * map.bin_stride;
   for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
-    engine<S>().taps.gather(
-        chunk.of(at), map_block(piece, in), bin_block(piece, chunk.order[at], 0, out));
-  }
-}
-
-template <typename S, typename T>
-void gather_direct(
-    const AxisChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
-  for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
-    const int64_t width = chunk.of(at).x.bins;
-    engine<S>().axes.gather(chunk.of(at).part(piece.first_row, piece.rows, 0, width),
-        map_block(piece, in), bin_block(piece, chunk.order[at], piece.first_row * width, out));
+    const auto part = chunk.part(at, piece.first_row, piece.rows);
+    engine<S>().of(part).gather(part, map, bin_block(piece, chunk.roi(at), first, out));
   }
 }
 
@@ -165,12 +138,12 @@ void gather_direct(
 template <typename S, typename T>
 void gather_own(
     const AxisChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
-  const int64_t width = chunk.of(piece.run.begin).x.bins;
+  const int64_t width = chunk.grid.width;
   Block<const S> map = map_block(piece, in);
   for (int64_t bin = 0; bin < out.items; ++bin, map.data += map.bin_stride) {
     for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
       engine<S>().axes.gather(chunk.of(at).part(bin / width, 1, bin % width, 1), map,
-          bin_block(piece, chunk.order[at], bin, out));
+          bin_block(piece, chunk.roi(at), bin, out));
     }
   }
 }
@@ -180,33 +153,9 @@ void gather_planes(
     const AxisChunk<T>& chunk, const Piece& piece, const Views<const S>& in, const View<S>& out) {
   const Scratch<T> row(chunk.of(piece.run.begin).width);
   for (int64_t at = piece.run.begin; at < piece.run.end; ++at) {
-    const int64_t width = chunk.of(at).x.bins;
-    engine<S>().gather_planes(chunk.of(at).part(piece.first_row, piece.rows, 0, width),
-        map_block(piece, in), bin_block(piece, chunk.order[at], piece.first_row * width, out),
-        row.get());
+    engine<S>().gather_planes(chunk.part(at, piece.first_row, piece.rows), map_block(piece, in),
+        bin_block(piece, chunk.roi(at), piece.first_row * chunk.grid.width, out), row.get());
   }
-}
-
-template <typename S, typename Chunk>
-void gather_panels(const Chunk& chunk, const std::vector<Run>& runs, const Views<const S>& in,
-    const View<S>& out) {
-  using T = Accumulator<S>;
-  const std::vector<PanelPiece> pieces = panel_pieces(runs, in, kLanes<T>);
-  const int64_t most_pixels = panel_pixels(pieces);
-  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
-    const Scratch<T> panel(most_pixels * kLanes<T>);
-    for (int64_t i = begin; i < end; ++i) {
-      const auto& [run, channel, lanes] = pieces[i];
-      engine<S>().pack(spanned(in[run.level].block(run.image, channel, lanes), run.span),
-          run.span.pixels(), panel.get());
-      for (int64_t at = run.begin; at < run.end; ++at) {
-        engine<S>()
-            .of(chunk.of(at))
-            .gather_panel(chunk.of(at), panel.get(), run.span.first,
-                out.block(chunk.order[at], channel, lanes));
-      }
-    }
-  });
 }
 
 template <typename S, typename Chunk>
@@ -225,7 +174,7 @@ void gather(const Chunk& chunk, const Views<const S>& in, const View<S>& out) {
       if (way == Way::kPlanes) {
         cut_planes(pieces, chunk, run, in[run.level]);
       } else if (way == Way::kOwn) {
-        cut_own(pieces, run, out.channels, chunk.of(run.begin).y.bins);
+        cut_own(pieces, run, out.channels, chunk.grid.height);
       }
     }
     if (way == Way::kDirect || !kHasAxes<Chunk>) {
@@ -273,7 +222,7 @@ void fill_empty_bins(const Chunk& chunk, S value, const View<S>& out) {
     for (int64_t at = chunk.begin + begin; at < chunk.begin + end; ++at) {
       for (int64_t bin = 0; bin < out.items; ++bin) {
         for (int64_t c = 0; c < out.channels && chunk.of(at).is_empty(bin); ++c) {
-          *out.at(chunk.order[at], c, bin) = value;
+          *out.at(chunk.roi(at), c, bin) = value;
         }
       }
     }

@@ -3,127 +3,87 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <utility>
 #include <vector>
 
 #include "cpu/clear.h"
-#include "cpu/engine.h"
-#include "cpu/sample_taps.h"
+#include "cpu/packing.h"
+#include "cpu/sample_plan.h"
 #include "cpu/scratch.h"
 
 namespace roiops::cpu {
 
-// Consecutive RoIs of the plan that read one image.
-struct SampleRun {
-  int64_t image, begin, end;
-  PixelSpan span;
-  int64_t taps;  // at most
-};
-
-// The samples of all RoIs, see order(). Up to kChunkTaps are listed once for all
-// channels; whoever needs others lists them again, so that memory is bounded.
-template <typename Lister>
-class SamplePlan {
- public:
-  using T = typename Lister::T;
-  using Lists = SampleLists<T>;
-
-  // keep: whether samples will be asked for.
-  SamplePlan(const Lister& lister, const RoiList& rois, bool keep)
-      : lister_(lister), rois_(rois), order_(cpu::order(rois)), lists_(keep ? order_.size() : 0) {
-    std::vector<PixelSpan> spans(order_.size());
-    std::vector<int64_t> taps(order_.size());
-    std::atomic<int64_t> listed{0};
-    const auto list = [&](int64_t begin, int64_t end) {
-      Lists lists;
-      for (int64_t at = begin; at < end; ++at) {
-        const Roi roi = rois_[order_[at]];
-        spans[at] = lister_.span(roi);
-        if (!keep) {
-          continue;
-        }
-        lister_.list(roi, lists);
-        taps[at] = Lister::size(lists);
-        if (listed.fetch_add(lists.size()) < kChunkTaps) {
-          lists_[at] = std::move(lists);
-        }
-      }
-    };
-    parallel_for(static_cast<int64_t>(order_.size()), list, kRoiGrain);
-    for (size_t at = 0; at < order_.size(); ++at) {
-      const int64_t image = rois.image[order_[at]], next = static_cast<int64_t>(at);
-      if (runs_.empty() || runs_.back().image != image) {
-        runs_.push_back({image, next, next, {}, 0});
-      }
-      runs_.back().end = next + 1;
-      runs_.back().span.add(spans[at]);
-      runs_.back().taps += taps[at];
-    }
-  }
-
-  int64_t roi(int64_t at) const {
-    return order_[at];
-  }
-  // `own` has room for lists that were not kept.
-  RoiSamples<T> samples(int64_t at, Lists& own) const {
-    if (!lists_[at].y.start.empty()) {
-      return lister_.samples(lists_[at]);
-    }
-    lister_.list(rois_[order_[at]], own);
-    return lister_.samples(own);
-  }
-  const std::vector<SampleRun>& runs() const {
-    return runs_;
-  }
-  SampleRun run_of(int64_t image) const {
-    const auto at = std::lower_bound(runs_.begin(), runs_.end(), image,
-        [](const SampleRun& run, int64_t wanted) { return run.image < wanted; });
-    return at != runs_.end() && at->image == image ? *at : SampleRun{image, 0, 0, {}, 0};
-  }
-
- private:
-  Lister lister_;
-  const RoiList& rois_;
-  std::vector<int64_t> order_;
-  std::vector<Lists> lists_;  // in plan order
-  std::vector<SampleRun> runs_;
-};
-
-// Of the largest run.
-inline int64_t most_pixels(const std::vector<SampleRun>& runs) {
-  int64_t pixels = 0;
-  for (const SampleRun& run : runs) {
-    pixels = std::max(pixels, run.span.pixels());
-  }
-  return pixels;
+// Some rows of a RoI's bins: calls apply(samples, values, winners), which are theirs.
+template <typename S, typename T, typename Apply>
+void with_rows(
+    RoiSamples<T> roi, const Share& rows, Block<S> values, Block<int32_t> winners, Apply&& apply) {
+  roi.y = {static_cast<int32_t>(rows.count), roi.y.start + rows.first, roi.y.samples};
+  values.data += rows.first * roi.x.bins * values.item_stride;
+  winners.data += rows.first * roi.x.bins * winners.item_stride;
+  apply(roi, values, winners);
 }
 
-// Where many taps share their pixels: from panels, as gather_chunk.
+// One of the panels of a piece, whose channels may be kSelectPanels panels.
+template <typename S>
+Block<const S> panel_of(const PanelPiece& piece, int64_t number, const View<const S>& in) {
+  constexpr int64_t kPanel = kLanes<Accumulator<S>>;
+  const int64_t lane = number * kPanel;
+  return spanned(
+      in.block(piece.run.image, piece.channel + lane, std::min(kPanel, piece.lanes - lane)),
+      piece.run.span);
+}
+
+// Parts [begin, end) of the RoIs' bins, each of which are cut into so many slices of rows.
 template <typename S, typename Lister>
-void select_from_panels(const SamplePlan<Lister>& plan, const std::vector<SampleRun>& runs,
+void select_from_panels(const SamplePlan<Lister>& plan, const PanelPiece& piece,
+    const Accumulator<S>* panels, int64_t slices, int64_t begin, int64_t end, const View<S>& out,
+    const View<int32_t>& winner) {
+  using T = Accumulator<S>;
+  const auto& [run, channel, lanes] = piece;
+  const Panels<T> from{panels, run.span.pixels() * kLanes<T>, run.span.first};
+  SampleLists<T> own;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t at = run.begin + i / slices, roi = plan.roi(at);
+    const RoiSamples<T> samples = plan.samples(at, own);
+    with_rows(samples, Share(samples.y.bins, i % slices, slices), out.block(roi, channel, lanes),
+        winner.block(roi, channel, lanes),
+        [&](const auto& rows, const auto& values, const auto& winners) {
+          max_engine<S>().select_panels(rows, from, values, winners);
+        });
+  }
+}
+
+// Where many taps share their pixels: as gather_panels, with some panels at a time.
+template <typename S, typename Lister>
+void select_packed(const SamplePlan<Lister>& plan, const std::vector<Run>& runs, int64_t slices,
     const View<const S>& in, const View<S>& out, const View<int32_t>& winner) {
   using T = Accumulator<S>;
-  const int64_t width = kSelectPanels * kLanes<T>;
-  const int64_t blocks = (in.channels + width - 1) / width;
-  const int64_t stride = most_pixels(runs) * kLanes<T>;
-  parallel_for(static_cast<int64_t>(runs.size()) * blocks, [&](int64_t begin, int64_t end) {
-    const Scratch<T> panels(kSelectPanels * stride);
-    SampleLists<T> own;
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const SampleRun& run = runs[piece / blocks];
-      const int64_t channel = piece % blocks * width;
-      const int64_t lanes = std::min(width, in.channels - channel);
-      for (int64_t lane = 0; lane < lanes; lane += kLanes<T>) {
-        Block<const S> map =
-            in.block(run.image, channel + lane, std::min<int64_t>(kLanes<T>, lanes - lane));
-        map.data += run.span.first * map.item_stride;
-        engine<S>().pack(map, run.span.pixels(), panels.get() + lane / kLanes<T> * stride);
+  const std::vector<PanelPiece> pieces =
+      panel_pieces(runs, Views<const S>{in}, kSelectPanels * kLanes<T>);
+  const int64_t room = kSelectPanels * most_pixels(runs) * kLanes<T>;
+  const auto count = static_cast<int64_t>(pieces.size());
+  if (count < threads()) {
+    const Scratch<T> panels(room);
+    for (const PanelPiece& piece : pieces) {
+      const Run& run = piece.run;
+      pack_together<S>((piece.lanes + kLanes<T> - 1) / kLanes<T>, run.span.pixels(), panels.get(),
+          [&](int64_t number) { return panel_of(piece, number, in); });
+      parallel_for((run.end - run.begin) * slices, [&](int64_t begin, int64_t end) {
+        select_from_panels(plan, piece, panels.get(), slices, begin, end, out, winner);
+      });
+    }
+    return;
+  }
+  parallel_for(count, [&](int64_t begin, int64_t end) {
+    const Scratch<T> panels(room);
+    for (int64_t i = begin; i < end; ++i) {
+      const PanelPiece& piece = pieces[i];
+      const int64_t pixels = piece.run.span.pixels();
+      for (int64_t number = 0; number * kLanes<T> < piece.lanes; ++number) {
+        engine<S>().pack(
+            panel_of(piece, number, in), pixels, panels.get() + number * pixels * kLanes<T>);
       }
-      for (int64_t at = run.begin; at < run.end; ++at) {
-        max_engine<S>().select_panels(plan.samples(at, own), {panels.get(), stride, run.span.first},
-            out.block(plan.roi(at), channel, lanes), winner.block(plan.roi(at), channel, lanes));
-      }
+      select_from_panels(
+          plan, piece, panels.get(), 1, 0, piece.run.end - piece.run.begin, out, winner);
     }
   });
 }
@@ -135,15 +95,13 @@ void select_in_place(const SamplePlan<Lister>& plan, const std::vector<int64_t>&
     const View<int32_t>& winner) {
   const auto apply = [&](int64_t begin, int64_t end) {
     SampleLists<Accumulator<S>> own;
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t at = rois[piece / rows], row = piece % rows, number = plan.roi(at);
-      RoiSamples<Accumulator<S>> roi = plan.samples(at, own);
-      roi.y = {1, roi.y.start + row, roi.y.samples};
-      Block<S> values = out.block(number, 0, out.channels);
-      Block<int32_t> names = winner.block(number, 0, out.channels);
-      values.data += row * roi.x.bins * values.item_stride;
-      names.data += row * roi.x.bins * names.item_stride;
-      max_engine<S>().select(roi, in.block(images[number], 0, in.channels), values, names);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t at = rois[i / rows], roi = plan.roi(at);
+      with_rows(plan.samples(at, own), Share(rows, i % rows, rows), out.block(roi, 0, out.channels),
+          winner.block(roi, 0, out.channels),
+          [&](const auto& row, const auto& values, const auto& winners) {
+            max_engine<S>().select(row, in.block(images[roi], 0, in.channels), values, winners);
+          });
     }
   };
   const int64_t count = static_cast<int64_t>(rois.size()) * rows;
@@ -155,32 +113,42 @@ void select(const Lister& lister, const RoiList& rois, const View<const S>& in, 
     const View<int32_t>& winner) {
   const SamplePlan<Lister> plan(lister, rois, true);
   const bool planes = in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>;
-  std::vector<SampleRun> packed;
+  std::vector<Run> packed;
   std::vector<int64_t> in_place;
   int64_t taps = 0;
-  for (const SampleRun& run : plan.runs()) {
-    if (planes && run.span.pixels() > 0 && run.taps > run.span.pixels()) {
+  for (const Run& run : plan.runs()) {
+    const int64_t run_taps = plan.tap_count(run);
+    if (planes && run.span.pixels() > 0 &&
+        worth_a_panel<S>(run_taps, run.span.pixels(), in.channels)) {
       packed.push_back(run);
       continue;
     }
     for (int64_t at = run.begin; at < run.end; ++at) {
       in_place.push_back(at);
     }
-    taps += run.taps;
+    taps += run_taps;
   }
-  select_in_place(plan, in_place, taps, rois.image, lister.bins().height, in, out, winner);
-  select_from_panels(plan, packed, in, out, winner);
+  const int64_t rows = lister.bins().height;
+  select_in_place(plan, in_place, taps, rois.image, rows, in, out, winner);
+  select_packed(plan, packed, rows, in, out, winner);
 }
 
 // Channels of a map whose gradient one thread sums. Neighbours in memory are many, so that
-// gradients are read by long rows; planes are few, if there are few, so that there is a share for
-// every thread.
+// gradients are read by long rows; planes are few, if there are few; and fewer if threads would get
+// no share.
 template <typename T>
-int64_t scatter_width(bool pixels, bool planes, int64_t channels) {
+int64_t scatter_width(bool pixels, bool planes, int64_t images, int64_t channels) {
   if (!pixels) {
     return kLanes<T>;
   }
-  return planes ? std::clamp<int64_t>(channels / 4, 1, kLanes<T>) : 4 * kLanes<T>;
+  if (planes) {
+    return std::clamp<int64_t>(channels / 4, 1, kLanes<T>);
+  }
+  int64_t width = 4 * kLanes<T>;
+  while (width > kLanes<T> && images * channels < threads() * width) {
+    width /= 2;
+  }
+  return width;
 }
 
 // Sums, in the order of the map's memory, rounded to it.
@@ -204,7 +172,7 @@ void narrow_pixels(const Accumulator<S>* sums, int64_t pixels, const Block<S>& m
 
 // Winners that are named by their pixels need no samples. Planes take their sums where they lie.
 template <typename S, typename Lister>
-void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int64_t channel,
+void scatter_to_pixels(const SamplePlan<Lister>& plan, const Run& run, int64_t channel,
     const View<const S>& grad, const View<const int32_t>& winner, Block<S> map,
     Accumulator<S>* scratch) {
   using T = Accumulator<S>;
@@ -238,7 +206,7 @@ void scatter_to_pixels(const SamplePlan<Lister>& plan, const SampleRun& run, int
 }
 
 template <typename S, typename Lister>
-void scatter_to_panel(const SamplePlan<Lister>& plan, const SampleRun& run, int64_t channel,
+void scatter_to_panel(const SamplePlan<Lister>& plan, const Run& run, int64_t channel,
     const View<const S>& grad, const View<const int32_t>& winner, Block<S> map,
     Accumulator<S>* panel) {
   using T = Accumulator<S>;
@@ -259,13 +227,14 @@ void scatter_winners(const Lister& lister, const RoiList& rois, const View<const
     const View<const int32_t>& winner, const View<S>& in, int64_t images) {
   using T = Accumulator<S>;
   const SamplePlan<Lister> plan(lister, rois, !Lister::kPixels);
-  const int64_t width = scatter_width<T>(Lister::kPixels, in.channel_stride != 1, in.channels);
+  const int64_t width =
+      scatter_width<T>(Lister::kPixels, in.channel_stride != 1, images, in.channels);
   const int64_t room = Lister::kPixels ? std::min(width, in.channels) : width;
   const int64_t blocks = (in.channels + width - 1) / width;
   parallel_for(images * blocks, [&](int64_t begin, int64_t end) {
     const Scratch<T> scratch(most_pixels(plan.runs()) * room);
     for (int64_t piece = begin; piece < end; ++piece) {
-      const SampleRun run = plan.run_of(piece / blocks);
+      const Run run = plan.run_of(piece / blocks);
       const int64_t channel = piece % blocks * width;
       const Block<S> map = in.block(run.image, channel, std::min(width, in.channels - channel));
       if (run.span.pixels() == 0) {

@@ -11,9 +11,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <tuple>
 #include <vector>
 
+#include "core/separable.h"
 #include "cpu/rois.h"
 #include "cpu/runtime.h"
 
@@ -55,31 +57,45 @@ inline std::vector<int64_t> order(const RoiList& rois) {
   return result;
 }
 
+// Calls row(lister, i, p) for parts [begin, end) of the RoIs, each of which has so many rows of
+// bins: part i is row p of a RoI, for which the lister is prepared.
+template <typename Lister, typename Row>
+void for_each_row(const Lister& prototype, const RoiList& rois, const std::vector<int64_t>& order,
+    int64_t rows, int64_t begin, int64_t end, Row&& row) {
+  Lister lister = prototype;
+  for (int64_t i = begin; i < end; ++i) {
+    const auto p = static_cast<int32_t>(i % rows);
+    if (i == begin || p == 0) {
+      lister.prepare(rois[order[i / rows]]);
+    }
+    row(lister, i, p);
+  }
+}
+
 class RoiChunks {
  public:
-  // size(lister, roi) is how much is listed for a RoI at most, beside one number for each of its
-  // `bins`.
-  template <typename Lister, typename Size>
-  RoiChunks(const RoiList& rois, const Lister& prototype, int64_t bins, Size&& size)
-      : rois_(rois), order_(roiops::cpu::order(rois)), offset_(order_.size() + 1), begin_{0} {
+  // RoIs have so many parts and bins each. measure(order, begin, end, sizes) writes how much is
+  // listed for parts [begin, end) at most, beside one number for each bin.
+  template <typename Measure>
+  RoiChunks(const RoiList& rois, int64_t parts, int64_t bins, int64_t grain, Measure&& measure)
+      : rois_(rois),
+        order_(roiops::cpu::order(rois)),
+        parts_(parts),
+        offset_(rois.count() * parts + 1),
+        begin_{0} {
     parallel_for(
-        rois.count(),
-        [&](int64_t begin, int64_t end) {
-          Lister lister = prototype;
-          for (int64_t at = begin; at < end; ++at) {
-            offset_[at + 1] = size(lister, rois[order_[at]]);
-          }
-        },
-        kRoiGrain);
+        rois.count() * parts,
+        [&](int64_t begin, int64_t end) { measure(order_, begin, end, offset_.data() + 1); },
+        grain);
+    std::partial_sum(offset_.begin(), offset_.end(), offset_.begin());
     int64_t cost = 0;
     for (int64_t at = 0; at < rois.count(); ++at) {
-      const int64_t next = offset_[at + 1] + bins;
+      const int64_t next = offset(at + 1) - offset(at) + bins;
       if (cost > 0 && cost + next > kChunkTaps) {
         begin_.push_back(at);
         cost = 0;
       }
       cost += next;
-      offset_[at + 1] += offset_[at];
     }
     begin_.push_back(rois.count());
   }
@@ -98,14 +114,41 @@ class RoiChunks {
   int64_t begin(int64_t chunk) const {
     return begin_[chunk];
   }
-  // What is listed for all RoIs before this one, at most.
+  // What is listed before this RoI, and before a part of it, at most.
   int64_t offset(int64_t at) const {
-    return offset_[at];
+    return offset_[at * parts_];
+  }
+  int64_t part_offset(int64_t part) const {
+    return offset_[part];
   }
 
  private:
   const RoiList& rois_;
-  std::vector<int64_t> order_, offset_, begin_;
+  std::vector<int64_t> order_;
+  int64_t parts_;
+  std::vector<int64_t> offset_, begin_;
+};
+
+// Some RoIs of a plan, of which begin to end - 1 are places in plan order.
+struct RoiChunk {
+  int64_t index;  // 0 for the first chunk of the plan
+  MapSize grid;   // of every RoI's bins
+  const RoiChunks& plan;
+  int64_t begin, end;
+
+  int64_t bins() const {
+    return int64_t{grid.height} * grid.width;
+  }
+  // The caller's number.
+  int64_t roi(int64_t at) const {
+    return plan.order()[at];
+  }
+  int64_t image(int64_t at) const {
+    return plan.rois().image[roi(at)];
+  }
+  int32_t level(int64_t at) const {
+    return plan.rois().level[roi(at)];
+  }
 };
 
 }  // namespace roiops::cpu

@@ -1,10 +1,12 @@
 // The RoIs of a call, as the tap listers read them.
 //
 // NOTE [Listers]
-// A lister knows one op family's geometry and lists the taps of one RoI at a time:
-//   prepare(roi)          then, for that RoI:
-//   bins(), size()        its number of bins; at least its number of taps
-//   visit(tap, end_bin)   calls tap(pixel, t) for each tap, bin by bin, and end_bin() after each
+// A lister knows one op family's geometry and lists the taps of one RoI at a time, by rows of bins:
+//   grid()                   the rows and columns of every RoI's bins
+//   prepare(roi)             then, for that RoI:
+//   size(p)                  at least the number of taps in row p of its bins
+//   visit(p, tap, end_bin)   calls tap(pixel, t) for each of them, bin by bin, and end_bin() behind
+//                            each bin
 // where t.weight(), t.tangent(box, extra) and t.add_gradient(product, box, extra) are the tap's
 // weight, its derivative along a tangent, and its share of a gradient. `box` has kBoxColumns
 // numbers; `extra` has extra_size() ones, for an op that has a second tensor of parameters.

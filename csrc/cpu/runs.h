@@ -8,7 +8,7 @@
 
 namespace roiops::cpu {
 
-// Consecutive RoIs of a chunk that read one image.
+// Consecutive RoIs, in plan order, that read one image.
 struct Run {
   int32_t level;
   int64_t image, begin, end;
@@ -20,9 +20,8 @@ template <typename Chunk>
 std::vector<Run> runs_of(const Chunk& chunk) {
   std::vector<Run> runs;
   for (int64_t at = chunk.begin; at < chunk.end; ++at) {
-    const int64_t roi = chunk.order[at];
-    const int32_t level = chunk.rois.level[roi];
-    const int64_t image = level < 0 ? 0 : chunk.rois.image[roi];
+    const int32_t level = chunk.level(at);
+    const int64_t image = level < 0 ? 0 : chunk.image(at);
     if (runs.empty() || runs.back().image != image || runs.back().level != level) {
       runs.push_back({level, image, at, at, {}});
     }
@@ -52,14 +51,32 @@ std::vector<PanelPiece> panel_pieces(
   return pieces;
 }
 
-// The largest panel that the pieces need: only the pixels between a run's taps.
-inline int64_t panel_pixels(const std::vector<PanelPiece>& pieces) {
+// The largest panel that the runs need: only the pixels between a run's taps.
+inline int64_t most_pixels(const std::vector<Run>& runs) {
   int64_t pixels = 0;
-  for (const PanelPiece& piece : pieces) {
-    pixels = std::max(pixels, piece.run.span.pixels());
+  for (const Run& run : runs) {
+    pixels = std::max(pixels, run.span.pixels());
   }
   return pixels;
 }
+
+// Enough pieces for the threads of any machine, and few enough to cost nothing.
+inline constexpr int64_t kManyPieces = 128;
+
+// Into how many slices to cut the rows of every RoI's bins, if there are so many pieces without:
+// few RoIs may be large.
+inline int64_t row_slices(const RoiChunk& chunk, int64_t pieces) {
+  const bool few = chunk.end - chunk.begin < kManyPieces / 2;
+  return few ? std::clamp<int64_t>(kManyPieces / pieces, 1, chunk.grid.height) : 1;
+}
+
+// Slice `number` of so many: from `first` on.
+struct Share {
+  int64_t first, count;
+
+  Share(int64_t total, int64_t number, int64_t slices)
+      : first(total * number / slices), count(total * (number + 1) / slices - first) {}
+};
 
 // Whether the channels of a pixel are neighbours in memory.
 template <typename S>

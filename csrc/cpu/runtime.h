@@ -7,6 +7,9 @@
 
 namespace roiops::cpu {
 
+// How many threads parallel_for would use here.
+int64_t threads();
+
 // Calls body(begin, end) on disjoint ranges that cover [0, count), on PyTorch's threads, of which
 // each is worth `grain` items. Which thread gets what must not show in any result.
 void parallel_for(
@@ -19,8 +22,8 @@ inline int64_t grain_for(int64_t count, int64_t work) {
   return std::max<int64_t>(count * kThreadWork / std::max<int64_t>(work, 1), 1);
 }
 
-// RoIs whose geometry is worth a thread.
-inline constexpr int64_t kRoiGrain = 8;
+// RoIs, and bins, whose geometry is worth a thread.
+inline constexpr int64_t kRoiGrain = 8, kBinGrain = 256;
 
 // The instruction set that PyTorch's own kernels use; ATEN_CPU_CAPABILITY=default, avx2 or avx512
 // forces one.

@@ -6,9 +6,7 @@
 #include <c10/util/Half.h>
 
 #include "cpu/clear.h"
-#include "cpu/engine.h"
-#include "cpu/runs.h"
-#include "cpu/scratch.h"
+#include "cpu/scatter_panels.h"
 
 namespace roiops::cpu {
 namespace {
@@ -37,39 +35,6 @@ std::vector<Run> runs_on_map(const Chunk& chunk, int64_t images) {
     add_other_images(runs, images);
   }
   return runs;
-}
-
-// A thread owns some channels of an image: it adds all RoIs' shares in order to a panel.
-template <typename S, typename In, typename Chunk>
-void scatter_panels(const Chunk& chunk, const std::vector<Run>& runs, const View<const S>& grad,
-    const View<In>& in) {
-  using T = Accumulator<S>;
-  const std::vector<PanelPiece> pieces = panel_pieces(runs, Views<In>{in}, kLanes<T>);
-  const int64_t most_pixels = panel_pixels(pieces);
-  parallel_for(static_cast<int64_t>(pieces.size()), [&](int64_t begin, int64_t end) {
-    const Scratch<T> panel(most_pixels * kLanes<T>);
-    for (int64_t i = begin; i < end; ++i) {
-      const auto& [run, channel, lanes] = pieces[i];
-      const Block<In> map = in.block(run.image, channel, lanes);
-      const Block<In> part = spanned(map, run.span);
-      const int64_t pixels = run.span.pixels();
-      if (chunk.index == 0) {
-        clear_pixels(map, 0, pixels > 0 ? run.span.first : in.items);
-        clear_pixels(map, pixels > 0 ? run.span.end : in.items, in.items);
-        std::fill_n(panel.get(), pixels * kLanes<T>, T(0));
-      } else {
-        engine<In>().pack(
-            {part.data, part.item_stride, part.lane_stride, part.lanes}, pixels, panel.get());
-      }
-      for (int64_t at = run.begin; at < run.end; ++at) {
-        engine<S>()
-            .of(chunk.of(at))
-            .scatter_panel(chunk.of(at), grad.block(chunk.order[at], channel, lanes), panel.get(),
-                run.span.first);
-      }
-      engine<In>().unpack(panel.get(), pixels, part);
-    }
-  });
 }
 
 // Rows of a run's image, in some channels of the output; one bin's channels, or all bins' if bin is
@@ -126,12 +91,6 @@ void scatter_roi(const TapChunk<T>& chunk, int64_t at, const Band&, Block<const 
   engine<S>().taps.scatter(chunk.of(at), bins, sums, first, end);
 }
 
-template <typename T>
-bool meets(const BinTaps<T>& rows, const Band& band) {
-  return std::any_of(rows.begin, rows.end,
-      [&](const Tap<T>& tap) { return tap.pixel >= band.first_row && tap.pixel < band.end_row; });
-}
-
 template <typename S, typename T>
 void scatter_roi(const AxisChunk<T>& chunk, int64_t at, const Band& band, Block<const S> bins,
     const Block<T>& sums, int64_t first, int64_t end) {
@@ -140,17 +99,11 @@ void scatter_roi(const AxisChunk<T>& chunk, int64_t at, const Band& band, Block<
     roi = roi.part(band.bin / roi.x.bins, 1, band.bin % roi.x.bins, 1);
     bins.data += band.bin * bins.item_stride;
   }
-  // Only the rows of bins that reach the band.
-  int64_t p = 0, rows = roi.y.bins;
-  for (; rows > 0 && !meets(roi.y.bin(p), band); --rows) {
-    ++p;
-  }
-  for (; rows > 0 && !meets(roi.y.bin(p + rows - 1), band); --rows) {
-  }
-  roi = roi.part(p, rows, 0, roi.x.bins);
-  bins.data += p * roi.x.bins * bins.item_stride;
+  const BinRows rows = rows_between(roi, band.first_row, band.end_row);
+  roi = roi.part(rows.first, rows.count, 0, roi.x.bins);
+  bins.data += rows.first * roi.x.bins * bins.item_stride;
   Block<T> map = sums;
-  map.data += p * roi.x.bins * map.bin_stride;
+  map.data += rows.first * roi.x.bins * map.bin_stride;
   if (band.planes) {
     const Scratch<T> row(roi.width);
     engine<S>().scatter_planes(roi, bins, map, first, end, row.get());
@@ -179,7 +132,7 @@ void scatter_band(const Chunk& chunk, const Band& band, int64_t width, const Vie
     const Block<T>& sums) {
   for (int64_t at = band.run->begin; at < band.run->end; ++at) {
     if (meets(chunk.span(at), band, width)) {
-      const Block<const S> bins = grad.block(chunk.order[at], band.channel, band.lanes);
+      const Block<const S> bins = grad.block(chunk.roi(at), band.channel, band.lanes);
       scatter_roi<S>(chunk, at, band, bins, sums, band.first_row * width, band.end_row * width);
     }
   }
@@ -241,24 +194,6 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
   const int64_t taps = chunk.tap_count(chunk.begin, chunk.end);
   const int64_t pixels = static_cast<int64_t>(runs.size()) * in.items;  // to be cleared
   parallel_for(count, apply, grain_for(count, (taps + pixels) * in.channels));
-}
-
-// Panels must be cleared and unpacked, which few taps do not pay for, nor channels that are
-// neighbours in memory anyway.
-template <typename T, typename In>
-bool worth_panels(const AxisChunk<T>& chunk, const std::vector<Run>& runs, const View<In>& in) {
-  int64_t pixels = 0;
-  for (const Run& run : runs) {
-    pixels += run.span.pixels();
-  }
-  return in.bin_stride == 0 && !has_channels_last(in) && in.channels >= kFewLanes<T> &&
-         chunk.tap_count(chunk.begin, chunk.end) > pixels;
-}
-
-// Bands would walk each list again.
-template <typename T, typename In>
-bool worth_panels(const TapChunk<T>&, const std::vector<Run>&, const View<In>& in) {
-  return in.channels >= kFewLanes<T>;
 }
 
 template <typename S, typename In, typename Chunk>

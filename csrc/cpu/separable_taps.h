@@ -86,17 +86,14 @@ class SeparableTaps {
            most_taps(decoded.x, grid_.width, map.width);
   }
 
-  int64_t bins() const {
-    return int64_t{grid_.height} * grid_.width;
+  MapSize grid() const {
+    return grid_;
   }
   int64_t extra_size() const {
     return 0;
   }
-  int64_t size() const {
-    return static_cast<int64_t>(y_.entries.size() * x_.entries.size());
-  }
-  MapSize grid() const {
-    return grid_;
+  int64_t size(int32_t p) const {
+    return (y_.start[p + 1] - y_.start[p]) * static_cast<int64_t>(x_.entries.size());
   }
   const AxisList<AxisTap<T>>& y() const {
     return y_;
@@ -112,17 +109,15 @@ class SeparableTaps {
   }
 
   template <typename TapFn, typename EndFn>
-  void visit(TapFn&& tap, EndFn&& end_bin) const {
-    for (int32_t p = 0; p < grid_.height; ++p) {
-      for (int32_t q = 0; q < grid_.width; ++q) {
-        for (int64_t i = y_.start[p]; i < y_.start[p + 1]; ++i) {
-          const int32_t row = y_.entries[i].pixel * map_width_;
-          for (int64_t j = x_.start[q]; j < x_.start[q + 1]; ++j) {
-            tap(row + x_.entries[j].pixel, SeparableTap<T>{y_.entries[i], x_.entries[j]});
-          }
+  void visit(int32_t p, TapFn&& tap, EndFn&& end_bin) const {
+    for (int32_t q = 0; q < grid_.width; ++q) {
+      for (int64_t i = y_.start[p]; i < y_.start[p + 1]; ++i) {
+        const int32_t row = y_.entries[i].pixel * map_width_;
+        for (int64_t j = x_.start[q]; j < x_.start[q + 1]; ++j) {
+          tap(row + x_.entries[j].pixel, SeparableTap<T>{y_.entries[i], x_.entries[j]});
         }
-        end_bin();
       }
+      end_bin();
     }
   }
 

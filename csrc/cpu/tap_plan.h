@@ -1,6 +1,8 @@
 // All RoIs' taps, listed once and shared by every channel, a chunk at a time: see NOTE [Chunks].
+// Rows of bins are listed one by one, so that a few large RoIs are work for all threads.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -11,26 +13,31 @@
 namespace roiops::cpu {
 
 template <typename T>
-struct TapChunk {
-  int64_t index;  // 0 for the first chunk of the plan
-  int64_t bins;   // per RoI
-  const RoiList& rois;
-  const std::vector<int64_t>& order;  // the caller's number of each RoI, in plan order
-  int64_t begin, end;                 // this chunk's RoIs, in plan order
-  const int64_t* start;               // [(end - begin) * (bins + 1)], counted from `taps`
+struct TapChunk : RoiChunk {
+  const int64_t* start;  // [(end - begin) * bins], counted from `taps`
+  const int64_t* stop;   // the same
   const Tap<T>* taps;
   const PixelSpan* spans;  // [end - begin]
 
   RoiTaps<T> of(int64_t at) const {
-    return {bins, start + (at - begin) * (bins + 1), taps};
+    const int64_t skip = (at - begin) * bins();
+    return {bins(), start + skip, stop + skip, taps};
+  }
+  // Some rows of its bins.
+  RoiTaps<T> part(int64_t at, int64_t p, int64_t rows) const {
+    return of(at).part(p * grid.width, rows * grid.width);
   }
   PixelSpan span(int64_t at) const {
     return spans[at - begin];
   }
+  // Of RoIs [first, last), at most.
   int64_t tap_count(int64_t first, int64_t last) const {
-    return first < last ? of(last - 1).start[bins] - of(first).start[0] : 0;
+    return plan.offset(last) - plan.offset(first);
   }
 };
+
+// To list a tap takes as long as so many multiply-adds, about.
+inline constexpr int64_t kListingWork = 8;
 
 // Taps is a lister: see NOTE [Listers].
 template <typename Taps>
@@ -40,10 +47,12 @@ class TapPlan {
 
   TapPlan(Taps lister, const RoiList& rois)
       : prototype_(std::move(lister)),
-        chunks_(rois, prototype_, prototype_.bins(), [](Taps& taps, const Roi& roi) {
-          taps.prepare(roi);
-          return taps.size();
-        }) {}
+        grid_(prototype_.grid()),
+        chunks_(rois, grid_.height, bins(), std::max<int64_t>(kBinGrain / grid_.width, 1),
+            [&](const std::vector<int64_t>& order, int64_t begin, int64_t end, int64_t* sizes) {
+              for_each_row(prototype_, rois, order, grid_.height, begin, end,
+                  [&](Taps& row_lister, int64_t i, int32_t p) { sizes[i] = row_lister.size(p); });
+            }) {}
 
   int64_t chunks() const {
     return chunks_.count();
@@ -52,24 +61,32 @@ class TapPlan {
   // Calls body(chunk) for each chunk in order. weight(tap, roi) is the entry to list for a tap.
   template <typename Body, typename Weight>
   void for_each_chunk(Body&& body, Weight&& weight) const {
-    const int64_t bins = prototype_.bins();
+    const int64_t height = grid_.height;
     for (int64_t c = 0; c < chunks(); ++c) {
       const int64_t begin = chunks_.begin(c), end = chunks_.begin(c + 1);
-      const Scratch<Tap<T>> taps(chunks_.offset(end) - chunks_.offset(begin));
-      const Scratch<int64_t> start((end - begin) * (bins + 1));
-      std::vector<PixelSpan> span(end - begin);
-      parallel_for(
-          end - begin,
+      const int64_t count = chunks_.offset(end) - chunks_.offset(begin);
+      const Scratch<Tap<T>> taps(count);
+      const Scratch<int64_t> start((end - begin) * bins()), stop((end - begin) * bins());
+      std::vector<PixelSpan> rows((end - begin) * height), spans(end - begin);
+      const auto list = [&](Taps& lister, int64_t i, int32_t p) {
+        const int64_t row = i - begin * height, bin = row * grid_.width;
+        const int64_t at = chunks_.part_offset(i) - chunks_.offset(begin);
+        const auto entry = [&](const auto& tap) {
+          return weight(tap, chunks_.order()[i / height]);
+        };
+        rows[row] = list_row(lister, p, entry, at, taps.get(), start.get() + bin, stop.get() + bin);
+      };
+      parallel_for((end - begin) * height,
           [&](int64_t first, int64_t last) {
-            Taps lister = prototype_;
-            for (int64_t at = begin + first; at < begin + last; ++at) {
-              list(lister, chunks_.order()[at], weight, chunks_.offset(at) - chunks_.offset(begin),
-                  taps.get(), start.get() + (at - begin) * (bins + 1), span[at - begin]);
-            }
+            for_each_row(prototype_, chunks_.rois(), chunks_.order(), height,
+                begin * height + first, begin * height + last, list);
           },
-          kRoiGrain);
-      body(TapChunk<T>{c, bins, chunks_.rois(), chunks_.order(), begin, end, start.get(),
-          taps.get(), span.data()});
+          grain_for((end - begin) * height, kListingWork * count));
+      for (int64_t row = 0; row < (end - begin) * height; ++row) {
+        spans[row / height].add(rows[row]);
+      }
+      body(TapChunk<T>{
+          {c, grid_, chunks_, begin, end}, start.get(), stop.get(), taps.get(), spans.data()});
     }
   }
 
@@ -79,20 +96,30 @@ class TapPlan {
   }
 
  private:
-  template <typename Weight>
-  void list(Taps& lister, int64_t roi, const Weight& weight, int64_t at, Tap<T>* taps,
-      int64_t* start, PixelSpan& span) const {
-    lister.prepare(chunks_.rois()[roi]);
-    *start = at;
+  int64_t bins() const {
+    return int64_t{grid_.height} * grid_.width;
+  }
+  // From taps[at] on. Returns the pixels.
+  template <typename Entry>
+  static PixelSpan list_row(Taps& lister, int32_t p, const Entry& entry, int64_t at, Tap<T>* taps,
+      int64_t* start, int64_t* stop) {
+    PixelSpan span;
+    int64_t first = at;
     lister.visit(
+        p,
         [&](int32_t pixel, const auto& tap) {
-          taps[at++] = {pixel, weight(tap, roi)};
+          taps[at++] = {pixel, entry(tap)};
           span.add(pixel);
         },
-        [&] { *++start = at; });
+        [&] {
+          *start++ = std::exchange(first, at);
+          *stop++ = at;
+        });
+    return span;
   }
 
   Taps prototype_;
+  MapSize grid_;
   RoiChunks chunks_;
 };
 

@@ -38,22 +38,27 @@ struct BinTaps {
   const Tap<T>* end;
 };
 
-// The taps of one RoI: those of bin b are taps[start[b]] .. taps[start[b + 1] - 1].
+// The taps of one RoI: those of bin b are taps[start[b]] .. taps[stop[b] - 1].
 template <typename T>
 struct RoiTaps {
   int64_t bins;
-  const int64_t* start;  // [bins + 1]
+  const int64_t* start;  // [bins]
+  const int64_t* stop;   // [bins]
   const Tap<T>* taps;
 
   ROIOPS_INLINE BinTaps<T> bin(int64_t b) const {
-    return {taps + start[b], taps + start[b + 1]};
+    return {taps + start[b], taps + stop[b]};
   }
   ROIOPS_INLINE bool is_empty(int64_t b) const {
-    return start[b] == start[b + 1];
+    return start[b] == stop[b];
+  }
+  // Some of its bins.
+  ROIOPS_INLINE RoiTaps part(int64_t b, int64_t count) const {
+    return {count, start + b, stop + b, taps};
   }
 };
 
-// The same along one axis; all taps lie in [first, end).
+// The same along one axis, bin after bin; all taps lie in [first, end).
 template <typename T>
 struct AxisBins : RoiTaps<T> {
   int32_t first, end;
@@ -83,13 +88,8 @@ struct RoiAxes {
   }
   // Some rows of bins, whole or one bin of them.
   ROIOPS_INLINE RoiAxes part(int64_t p, int64_t rows, int64_t q, int64_t columns) const {
-    RoiAxes result = *this;
-    result.bins = rows * columns;
-    result.y.bins = rows;
-    result.y.start += p;
-    result.x.bins = columns;
-    result.x.start += q;
-    return result;
+    return {rows * columns, {y.part(p, rows), y.first, y.end}, {x.part(q, columns), x.first, x.end},
+        width};
   }
 };
 

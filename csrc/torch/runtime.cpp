@@ -77,18 +77,21 @@ void on_plain_threads(int64_t count, const std::function<void()>& work) {
 
 }  // namespace
 
+int64_t threads() {
+  return at::in_parallel_region() || in_plain_region ? 1 : thread_count();
+}
+
 // Threads take the next items when they are done with theirs: pieces differ, and so do cores.
 void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain) {
   constexpr int64_t kTurns = 8;
-  const bool nested = at::in_parallel_region() || in_plain_region;
-  const int64_t threads = std::min<int64_t>(nested ? 1 : thread_count(), count / grain);
-  if (threads <= 1) {
+  const int64_t wanted = std::min<int64_t>(threads(), count / grain);
+  if (wanted <= 1) {
     if (count > 0) {
       body(0, count);
     }
     return;
   }
-  const int64_t step = std::max<int64_t>(count / (threads * kTurns), 1);
+  const int64_t step = std::max<int64_t>(count / (wanted * kTurns), 1);
   std::atomic<int64_t> next{0};
   const auto work = [&] {
     for (int64_t begin = next.fetch_add(step); begin < count; begin = next.fetch_add(step)) {
@@ -96,9 +99,9 @@ void parallel_for(int64_t count, const std::function<void(int64_t, int64_t)>& bo
     }
   };
   if (plain_threads) {
-    on_plain_threads(threads, work);
+    on_plain_threads(wanted, work);
   } else {
-    at::parallel_for(0, threads, 1, [&](int64_t, int64_t) { work(); });
+    at::parallel_for(0, wanted, 1, [&](int64_t, int64_t) { work(); });
   }
 }
 
