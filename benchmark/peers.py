@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
 
 import torch
 from problems import Call, Variant, boxes_of, build
-from report import Progress, number, spread, table
+from report import RESULTS, Progress, Row, describe_run, number, save, spread, table
 from timing import cpu_clock, quartiles, take_turns
 from torch import Tensor
 from verify import TOLERANCES, Agreement
@@ -73,9 +74,10 @@ def installed() -> dict[str, Callable[..., Call]]:
     return {name: call for name, (needs, call) in PEERS.items() if all(map(find_spec, needs))}
 
 
-def time_row(name: str, workload: Workload, threads: int, seconds: float) -> dict[str, Any]:
+def time_row(name: str, threads: int, options: argparse.Namespace) -> Row:
     """Quartiles by library, after a check that each gives our result."""
     torch.set_num_threads(threads)
+    workload = shrink(WORKLOADS[name]) if options.shrink else WORKLOADS[name]
     problem = build(workload, "roiops", Variant())
     boxes, features = boxes_of(workload), problem.by[0].detach()
     calls = {
@@ -89,33 +91,50 @@ def time_row(name: str, workload: Workload, threads: int, seconds: float) -> dic
         agreement = Agreement(f"{name}, {library}", TOLERANCES["float32"], workload.flips)
         agreement.check("the output", call()[0], expected)
     # One after the other: threads of one library that still wait in a loop would slow the next.
-    share = seconds / len(calls)
-    return {
-        name: quartiles(take_turns([call], cpu_clock, share)[0]) for name, call in calls.items()
+    share = options.seconds / len(calls)
+    times = {
+        library: quartiles(take_turns([call], cpu_clock, share)[0])
+        for library, call in calls.items()
     }
+    return {"workload": name, "threads": threads} | times
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def shown(rows: Sequence[Row]) -> str:
+    libraries = ["roiops", "torchvision", *installed()]
+    lines = []
+    for row in rows:
+        times = [spread(row[library]) for library in libraries]
+        ratios = [number(row[library][1] / row["roiops"][1]) for library in libraries[1:]]
+        lines.append((row["workload"], str(row["threads"]), *times, *ratios))
+    header = ("workload", "threads", *(f"{x} ms" for x in libraries),
+              *(f"{x} / roiops" for x in libraries[1:]))  # fmt: skip
+    return table(header, lines)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--only", nargs="+", choices=NAMES, default=NAMES, metavar="WORKLOAD")
     add("--threads", nargs="+", type=int, default=[1, 2])
     add("--seconds", type=float, default=4.0, help="for the repeats of a row (default: 4)")
     add("--shrink", action="store_true", help="tiny maps: tries the script, measures nothing")
-    options = parser.parse_args(arguments)
-    libraries = ["roiops", "torchvision", *installed()]
+    add("--name", default="peers", help="of the result file (default: peers)")
+    add("--results", type=Path, default=RESULTS, help="its folder (default: build/benchmark)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
     progress = Progress(len(options.only) * len(options.threads))
     rows = []
     for name in options.only:
-        workload = shrink(WORKLOADS[name]) if options.shrink else WORKLOADS[name]
         for threads in options.threads:
-            found = time_row(name, workload, threads, options.seconds)
-            ratios = [number(found[library][1] / found["roiops"][1]) for library in libraries[1:]]
-            rows.append((name, str(threads), *(spread(found[x]) for x in libraries), *ratios))
-            progress.step(f"{name} {threads} thr", f"{spread(found['roiops'])} ms")
-    header = ("workload", "threads", *(f"{x} ms" for x in libraries),
-              *(f"{x} / roiops" for x in libraries[1:]))  # fmt: skip
-    print(table(header, rows))
+            rows.append(time_row(name, threads, options))
+            progress.step(f"{name} {threads} thr", f"{spread(rows[-1]['roiops'])} ms")
+    versions = {peer: import_module(peer).__version__ for peer in installed()}
+    description = describe_run("cpu", options.shrink) | versions
+    save(options.results / f"{options.name}.json", description | {"rows": rows})
+    print(shown(rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ pytest.importorskip("torchvision", reason="the benchmark times torchvision too")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmark"))
 
 import peers
+from report import load
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +24,15 @@ def threads():
 
 
 @pytest.mark.parametrize("peer", ["onnxruntime", "openvino"])
-def test_peers_agree_and_have_a_column(peer, capsys) -> None:
-    pytest.importorskip(peer, reason="compares with it")
+def test_peers_agree_and_have_a_column(peer, capsys, tmp_path) -> None:
+    library = pytest.importorskip(peer, reason="compares with it")
     assert peer in peers.installed()
-    peers.main(["--shrink", "--seconds", "0", "--threads", "1"])
+    peers.main(["--shrink", "--seconds", "0", "--threads", "1", "--results", str(tmp_path)])
+    written = load(tmp_path / "peers.json")
+    assert written[peer] == library.__version__
+    for row in written["rows"]:
+        low, median, high = row[peer]
+        assert 0 < low <= median <= high
     header, _, *lines = capsys.readouterr().out.splitlines()
     assert f"{peer} ms" in header
     assert [line.split()[0] for line in lines] == peers.NAMES
