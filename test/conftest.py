@@ -59,12 +59,12 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def at_each_thread_count() -> Iterator[Callable[[Callable[[], object]], list[object]]]:
-    """Runs a function with 1, 2, 3 and 4 threads and returns the four results."""
+    """Runs a function with 1, 2, 3 and 8 threads and returns the four results."""
     before = torch.get_num_threads()
 
     def run(function: Callable[[], object]) -> list[object]:
         results = []
-        for count in (1, 2, 3, 4):
+        for count in (1, 2, 3, 8):
             torch.set_num_threads(count)
             results.append(function())
         return results

@@ -216,11 +216,15 @@ def test_order_of_boxes_does_not_matter(op, options, device, generator) -> None:
 
 @few_options
 @all_types
+@pytest.mark.parametrize("images", [1, 5])
 def test_thread_count_does_not_change_a_bit(
-    op, options, dtype, at_each_thread_count, generator
+    op, options, dtype, images, at_each_thread_count, generator
 ) -> None:
-    case = case_of(op, options, generator, channels=9 if op.position_sensitive else 37, dtype=dtype)
-    index = torch.arange(len(case.boxes)).repeat(2)  # several boxes add into each pixel
+    """Panels of one image are fewer than eight threads, which share them."""
+    channels = 9 if op.position_sensitive else 37
+    case = case_of(op, options, generator, images=images, channels=channels, dtype=dtype)
+    # Several boxes add into each pixel, and all together are worth the threads.
+    index = torch.arange(len(case.boxes)).repeat(8)
     case = case.rows(index)
     grad = grad_of(case, generator)
 

@@ -26,8 +26,11 @@ MANY_TAPS = {"many_boxes": (300, 30, (7, 7)), "one_box_of_many_taps": (1200, 2, 
 @some_ops(lambda op: not op.has_indices)
 @pytest.mark.parametrize("dtype", DTYPES[1:3], ids=("float32", "float16"))
 @pytest.mark.parametrize("side, count, size", MANY_TAPS.values(), ids=MANY_TAPS.keys())
-def test_more_taps_than_one_chunk_holds(op, side, count, size, dtype, device, generator) -> None:
-    """The engine lists about 2^20 taps at a time. Boxes one by one are the reference."""
+def test_more_taps_than_one_chunk_holds(
+    op, side, count, size, dtype, device, at_each_thread_count, generator
+) -> None:
+    """The engine lists about 2^20 taps at a time. Boxes one by one are the reference. Eight threads
+    share the panel of five channels."""
     if op.position_sensitive and side > 1000:
         size = (2, 2)  # 35 channels of such a map are slow
     case = many_taps(op, side, count, size, generator, dtype).to(device)
@@ -39,7 +42,9 @@ def test_more_taps_than_one_chunk_holds(op, side, count, size, dtype, device, ge
         assert_same_bits(by_boxes[row], case.rows(row).box_gradient(grad[row]))
     # A half type may be rounded once, after the last chunk, not once per chunk.
     wide, wide_grad = case.map(torch.Tensor.float), grad.float()
-    actual = case.input_gradients(grad)[0]
+    actual, *others = at_each_thread_count(lambda: case.input_gradients(grad)[0])
+    for other in others:
+        assert_same_bits(other, actual)
     magnitude = wide.input_gradients(wide_grad.abs())[0].double().cpu()
     one_by_one = sum(wide.rows(r).input_gradients(wide_grad[r])[0].double() for r in rows)
     assert_close(actual, one_by_one.cpu(), magnitude)
@@ -48,9 +53,9 @@ def test_more_taps_than_one_chunk_holds(op, side, count, size, dtype, device, ge
 @some_ops(lambda op: not op.has_indices and not op.position_sensitive)
 @pytest.mark.parametrize("dtype", DTYPES[:2], ids=("float64", "float32"))
 def test_large_boxes_one_upon_another(op, dtype, device, generator) -> None:
-    """More than the cache holds (kNearBytes), which each reads again (kTapsPerItem): channels_last
-    maps of this many channels (kEnoughPanels) are packed as well."""
-    case = many_taps(op, 100, 60, (4, 4), generator, dtype, 150).to(device)
+    """More than the cache holds (kCacheBytes), which each reads again (kTapsPerItem): channels_last
+    maps are packed as well."""
+    case = many_taps(op, 130, 60, (4, 4), generator, dtype, 150).to(device)
     packed = case.map(lambda m: m.to(memory_format=torch.channels_last))()
     assert packed.is_contiguous(memory_format=torch.channels_last)
     assert_same_bits(packed, case())

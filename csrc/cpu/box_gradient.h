@@ -34,51 +34,41 @@ void multiply_in_place(const TapChunk<T>& chunk, const std::vector<int64_t>& pla
   parallel_for(count, apply, grain_for(count, taps * in.channels));
 }
 
-// Some channels of the pixels that a run reads: from this one on, as many panels as there are.
-struct PanelGroup {
-  int64_t channel, lanes, panels;
-};
-
-// The channels of a panel of the group.
-template <typename T, typename S>
-Block<const S> panel_block(
-    const View<const S>& view, int64_t outer, const PanelGroup& group, int64_t panel) {
-  const int64_t lane = panel * kLanes<T>;
-  return view.block(outer, group.channel + lane, std::min<int64_t>(kLanes<T>, group.lanes - lane));
-}
-
 // The same for all RoIs of a run, from panels that they share.
 template <typename S, typename T>
 void multiply_panels(const TapChunk<T>& chunk, const Run& run, const View<const S>& grad,
     const View<const S>& in, T* products) {
   constexpr int64_t kGroupLanes = kProductPanels * kLanes<T>;
   const int64_t stride = run.span.pixels() * kLanes<T>, bin_stride = chunk.bins() * kLanes<T>;
-  const int64_t slices = row_slices(chunk, run.end - run.begin);
+  const int64_t rois = run.end - run.begin, rows = chunk.grid.height;
+  const int64_t slices = row_slices(rois, rows, rois);
+  const int64_t work = chunk.tap_count(run.begin, run.end) + rois * chunk.bins();
   const Scratch<T> panels(kProductPanels * stride);
   for (int64_t channel = 0; channel < in.channels; channel += kGroupLanes) {
     const int64_t lanes = std::min(kGroupLanes, in.channels - channel);
-    const PanelGroup group = {channel, lanes, (lanes + kLanes<T> - 1) / kLanes<T>};
-    pack_together<S>(group.panels, run.span.pixels(), panels.get(), [&](int64_t panel) {
-      return spanned(panel_block<T>(in, run.image, group, panel), run.span);
+    const int64_t count = panels_for<T>(lanes);
+    pack_together<S>(count, run.span.pixels(), panels.get(), [&](int64_t panel) {
+      return spanned(panel_block<T>(in, run.image, channel, lanes, panel), run.span);
     });
-    parallel_for((run.end - run.begin) * slices, [&](int64_t begin, int64_t end) {
+    const auto multiply = [&](int64_t begin, int64_t end) {
       const Scratch<T> bins(kProductPanels * bin_stride);
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = run.begin + i / slices;
-        const Share rows(chunk.grid.height, i % slices, slices);
-        const RoiTaps<T> part = chunk.part(at, rows.first, rows.count);
-        for (int64_t panel = 0; panel < group.panels; ++panel) {
-          Block<const S> from = panel_block<T>(grad, chunk.roi(at), group, panel);
-          from.data += rows.first * chunk.grid.width * from.item_stride;
+        const Slice own = slice_of(rows, i % slices, slices);
+        const RoiTaps<T> part = chunk.part(at, own.first, own.count);
+        for (int64_t panel = 0; panel < count; ++panel) {
+          Block<const S> from = panel_block<T>(grad, chunk.roi(at), channel, lanes, panel);
+          from.data += own.first * chunk.grid.width * from.item_stride;
           engine<S>().pack(from, part.bins, bins.get() + panel * bin_stride);
         }
         if (channel == 0) {
           std::fill(products + part.start[0], products + part.stop[part.bins - 1], T(0));
         }
         engine<S>().add_products(part, {bins.get(), bin_stride, 0},
-            {panels.get(), stride, run.span.first}, group.panels, products);
+            {panels.get(), stride, run.span.first}, count, products);
       }
-    });
+    };
+    parallel_for(rois * slices, multiply, grain_for(rois * slices, work * lanes));
   }
 }
 
@@ -113,12 +103,11 @@ std::vector<Run> bounded_runs(const TapChunk<T>& chunk) {
 template <typename S, typename T>
 void multiply(
     const TapChunk<T>& chunk, const View<const S>& grad, const View<const S>& in, T* products) {
-  const bool planes = in.bin_stride == 0 && !has_channels_last(in) && in.channels >= kFewLanes<T>;
   std::vector<int64_t> in_place;
   int64_t taps_in_place = 0;
   for (const Run& run : bounded_runs(chunk)) {
     const int64_t pixels = run.span.pixels(), taps = chunk.tap_count(run.begin, run.end);
-    if (planes && pixels <= kMostPanelPixels<T> && worth_a_panel<S>(taps, pixels, in.channels)) {
+    if (pixels <= kMostPanelPixels<T> && worth_panels<T>(in, taps, pixels)) {
       multiply_panels(chunk, run, grad, in, products);
       continue;
     }
@@ -133,7 +122,7 @@ void multiply(
 // The gradients of a chunk's RoIs from their taps' products. A row of bins has a sum of its own by
 // the box, and is the only one that moves with its extra parameters.
 template <typename Taps, typename T>
-void add_products(const Taps& prototype, const TapChunk<T>& chunk, const T* products,
+void add_gradients(const Taps& prototype, const TapChunk<T>& chunk, const T* products,
     double* box_grad, double* extra_grad) {
   constexpr int64_t kColumns = Taps::kBoxColumns;
   const RoiList& rois = chunk.plan.rois();
@@ -177,7 +166,7 @@ void box_gradient(const Taps& prototype, const RoiList& rois, const View<const S
   TapPlan(prototype, rois).for_each_chunk([&](const TapChunk<T>& chunk) {
     const Scratch<T> products(chunk.tap_count(chunk.begin, chunk.end));
     multiply(chunk, grad, in, products.get());
-    add_products(prototype, chunk, products.get(), box_grad, extra_grad);
+    add_gradients(prototype, chunk, products.get(), box_grad, extra_grad);
   });
 }
 

@@ -47,9 +47,8 @@ Way way_of(const Chunk& chunk, const Run& run, const Views<const S>& in, int64_t
   if (has_channels_last(map)) {
     return reads_over_and_over(chunk, run, map, bins) ? Way::kPanels : Way::kDirect;
   }
-  return worth_a_panel<S>(chunk.tap_count(run.begin, run.end), run.span.pixels(), map.channels)
-             ? Way::kPanels
-             : Way::kDirect;
+  const int64_t taps = chunk.tap_count(run.begin, run.end);
+  return worth_panels<Accumulator<S>>(map, taps, run.span.pixels()) ? Way::kPanels : Way::kDirect;
 }
 
 // Some RoIs of one image in some channels, and some rows of their bins.
@@ -66,12 +65,12 @@ void cut(std::vector<Piece>& pieces, const Run& run, int64_t cuts, int64_t chann
   const int64_t rois = run.end - run.begin;
   for (int64_t channel = 0; channel < channels; channel += lanes) {
     for (int64_t i = 0; i < cuts; ++i) {
-      const Share own(rois, i, cuts);
+      const Slice own = slice_of(rois, i, cuts);
       Run part = run;
       part.begin = run.begin + own.first;
       part.end = part.begin + own.count;
       for (int64_t j = 0; j < slices; ++j) {
-        const Share slice(rows, j, slices);
+        const Slice slice = slice_of(rows, j, slices);
         pieces.push_back(
             {part, channel, std::min(lanes, channels - channel), slice.first, slice.count});
       }
@@ -83,10 +82,11 @@ void cut(std::vector<Piece>& pieces, const Run& run, int64_t cuts, int64_t chann
 // one go. If RoIs are few, some rows of bins, or else some channels.
 template <typename T, typename Chunk>
 void cut_direct(std::vector<Piece>& pieces, const Chunk& chunk, const Run& run, int64_t channels) {
-  const int64_t rois = chunk.end - chunk.begin, slices = row_slices(chunk, rois);
+  const int64_t rois = chunk.end - chunk.begin, rows = chunk.grid.height;
+  const int64_t slices = row_slices(rois, rows, rois);
   const bool by_channels = rois < kManyPieces / 2 && slices == 1;
   const int64_t lanes = by_channels ? 8 * kLanes<T> : std::max<int64_t>(channels, 1);
-  cut(pieces, run, run.end - run.begin, channels, lanes, chunk.grid.height, slices);
+  cut(pieces, run, run.end - run.begin, channels, lanes, rows, slices);
 }
 
 // Channels that stay in the cache while all RoIs read them; then, if pieces are few, fewer RoIs,
@@ -98,7 +98,9 @@ void cut_planes(std::vector<Piece>& pieces, const AxisChunk<T>& chunk, const Run
   const int64_t lanes = std::clamp<int64_t>(kPieceBytes / plane_bytes, 1, in.channels);
   const int64_t blocks = (in.channels + lanes - 1) / lanes;
   const int64_t cuts = std::min(run.end - run.begin, (kManyPieces + blocks - 1) / blocks);
-  cut(pieces, run, cuts, in.channels, lanes, chunk.grid.height, row_slices(chunk, blocks * cuts));
+  const int64_t rows = chunk.grid.height;
+  cut(pieces, run, cuts, in.channels, lanes, rows,
+      row_slices(chunk.end - chunk.begin, rows, blocks * cuts));
 }
 
 // All channels, of so many RoIs that a bin's planes are worth the trip to the cache.
@@ -195,7 +197,8 @@ void gather(const Chunk& chunk, const Views<const S>& in, const View<S>& out) {
     }
   };
   const auto count = static_cast<int64_t>(pieces.size());
-  const int64_t work = chunk.tap_count(chunk.begin, chunk.end) * out.channels;
+  const int64_t bins = (chunk.end - chunk.begin) * out.items;
+  const int64_t work = (chunk.tap_count(chunk.begin, chunk.end) + bins) * out.channels;
   parallel_for(count, apply, grain_for(count, work));
   if (!packed.empty()) {
     gather_panels(chunk, packed, in, out);

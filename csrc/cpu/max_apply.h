@@ -15,21 +15,11 @@ namespace roiops::cpu {
 // Some rows of a RoI's bins: calls apply(samples, values, winners), which are theirs.
 template <typename S, typename T, typename Apply>
 void with_rows(
-    RoiSamples<T> roi, const Share& rows, Block<S> values, Block<int32_t> winners, Apply&& apply) {
-  roi.y = {static_cast<int32_t>(rows.count), roi.y.start + rows.first, roi.y.samples};
+    RoiSamples<T> roi, const Slice& rows, Block<S> values, Block<int32_t> winners, Apply&& apply) {
+  roi.y = {rows.count, roi.y.start + rows.first, roi.y.samples};
   values.data += rows.first * roi.x.bins * values.item_stride;
   winners.data += rows.first * roi.x.bins * winners.item_stride;
   apply(roi, values, winners);
-}
-
-// One of the panels of a piece, whose channels may be kSelectPanels panels.
-template <typename S>
-Block<const S> panel_of(const PanelPiece& piece, int64_t number, const View<const S>& in) {
-  constexpr int64_t kPanel = kLanes<Accumulator<S>>;
-  const int64_t lane = number * kPanel;
-  return spanned(
-      in.block(piece.run.image, piece.channel + lane, std::min(kPanel, piece.lanes - lane)),
-      piece.run.span);
 }
 
 // Parts [begin, end) of the RoIs' bins, each of which are cut into so many slices of rows.
@@ -44,7 +34,7 @@ void select_from_panels(const SamplePlan<Lister>& plan, const PanelPiece& piece,
   for (int64_t i = begin; i < end; ++i) {
     const int64_t at = run.begin + i / slices, roi = plan.roi(at);
     const RoiSamples<T> samples = plan.samples(at, own);
-    with_rows(samples, Share(samples.y.bins, i % slices, slices), out.block(roi, channel, lanes),
+    with_rows(samples, slice_of(samples.y.bins, i % slices, slices), out.block(roi, channel, lanes),
         winner.block(roi, channel, lanes),
         [&](const auto& rows, const auto& values, const auto& winners) {
           max_engine<S>().select_panels(rows, from, values, winners);
@@ -54,38 +44,51 @@ void select_from_panels(const SamplePlan<Lister>& plan, const PanelPiece& piece,
 
 // Where many taps share their pixels: as gather_panels, with some panels at a time.
 template <typename S, typename Lister>
-void select_packed(const SamplePlan<Lister>& plan, const std::vector<Run>& runs, int64_t slices,
+void select_packed(const SamplePlan<Lister>& plan, const std::vector<Run>& runs, int64_t rows,
     const View<const S>& in, const View<S>& out, const View<int32_t>& winner) {
   using T = Accumulator<S>;
   const std::vector<PanelPiece> pieces =
       panel_pieces(runs, Views<const S>{in}, kSelectPanels * kLanes<T>);
   const int64_t room = kSelectPanels * most_pixels(runs) * kLanes<T>;
   const auto count = static_cast<int64_t>(pieces.size());
-  if (count < threads()) {
+  const auto block = [&](const PanelPiece& piece, int64_t number) {
+    const auto& [run, channel, lanes] = piece;
+    return spanned(panel_block<T>(in, run.image, channel, lanes, number), run.span);
+  };
+  const auto work = [&](const PanelPiece& piece) {
+    return (plan.tap_count(piece.run) + piece.run.span.pixels()) * piece.lanes;
+  };
+  int64_t all = 0;
+  for (const PanelPiece& piece : pieces) {
+    all += work(piece);
+  }
+  if (count < threads_for(all)) {
     const Scratch<T> panels(room);
     for (const PanelPiece& piece : pieces) {
       const Run& run = piece.run;
-      pack_together<S>((piece.lanes + kLanes<T> - 1) / kLanes<T>, run.span.pixels(), panels.get(),
-          [&](int64_t number) { return panel_of(piece, number, in); });
-      parallel_for((run.end - run.begin) * slices, [&](int64_t begin, int64_t end) {
+      pack_together<S>(panels_for<T>(piece.lanes), run.span.pixels(), panels.get(),
+          [&](int64_t number) { return block(piece, number); });
+      const int64_t rois = run.end - run.begin, slices = row_slices(rois, rows, rois);
+      const auto apply = [&](int64_t begin, int64_t end) {
         select_from_panels(plan, piece, panels.get(), slices, begin, end, out, winner);
-      });
+      };
+      parallel_for(rois * slices, apply, grain_for(rois * slices, work(piece)));
     }
     return;
   }
-  parallel_for(count, [&](int64_t begin, int64_t end) {
+  const auto apply = [&](int64_t begin, int64_t end) {
     const Scratch<T> panels(room);
     for (int64_t i = begin; i < end; ++i) {
       const PanelPiece& piece = pieces[i];
       const int64_t pixels = piece.run.span.pixels();
-      for (int64_t number = 0; number * kLanes<T> < piece.lanes; ++number) {
-        engine<S>().pack(
-            panel_of(piece, number, in), pixels, panels.get() + number * pixels * kLanes<T>);
+      for (int64_t number = 0; number < panels_for<T>(piece.lanes); ++number) {
+        engine<S>().pack(block(piece, number), pixels, panels.get() + number * pixels * kLanes<T>);
       }
       select_from_panels(
           plan, piece, panels.get(), 1, 0, piece.run.end - piece.run.begin, out, winner);
     }
-  });
+  };
+  parallel_for(count, apply, grain_for(count, all));
 }
 
 // Where they lie, by rows of bins; `rois` are places in the plan, and have about so many taps.
@@ -97,29 +100,28 @@ void select_in_place(const SamplePlan<Lister>& plan, const std::vector<int64_t>&
     SampleLists<Accumulator<S>> own;
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = rois[i / rows], roi = plan.roi(at);
-      with_rows(plan.samples(at, own), Share(rows, i % rows, rows), out.block(roi, 0, out.channels),
-          winner.block(roi, 0, out.channels),
+      with_rows(plan.samples(at, own), slice_of(rows, i % rows, rows),
+          out.block(roi, 0, out.channels), winner.block(roi, 0, out.channels),
           [&](const auto& row, const auto& values, const auto& winners) {
             max_engine<S>().select(row, in.block(images[roi], 0, in.channels), values, winners);
           });
     }
   };
-  const int64_t count = static_cast<int64_t>(rois.size()) * rows;
-  parallel_for(count, apply, grain_for(count, taps * in.channels));
+  const auto roi_count = static_cast<int64_t>(rois.size());
+  const int64_t count = roi_count * rows, work = (taps + roi_count * out.items) * in.channels;
+  parallel_for(count, apply, grain_for(count, work));
 }
 
 template <typename S, typename Lister>
 void select(const Lister& lister, const RoiList& rois, const View<const S>& in, const View<S>& out,
     const View<int32_t>& winner) {
   const SamplePlan<Lister> plan(lister, rois, true);
-  const bool planes = in.channel_stride != 1 && in.channels >= kFewLanes<Accumulator<S>>;
   std::vector<Run> packed;
   std::vector<int64_t> in_place;
   int64_t taps = 0;
   for (const Run& run : plan.runs()) {
     const int64_t run_taps = plan.tap_count(run);
-    if (planes && run.span.pixels() > 0 &&
-        worth_a_panel<S>(run_taps, run.span.pixels(), in.channels)) {
+    if (worth_panels<Accumulator<S>>(in, run_taps, run.span.pixels())) {
       packed.push_back(run);
       continue;
     }

@@ -39,6 +39,9 @@ struct PixelSpan {
   int64_t pixels() const {
     return first < end ? int64_t{end} - first : 0;
   }
+  bool meets(const PixelSpan& other) const {
+    return first < other.end && end > other.first;
+  }
 };
 
 // RoIs by level and image, and then from the top down: neighbours read the same part of the cache.

@@ -63,20 +63,22 @@ inline int64_t most_pixels(const std::vector<Run>& runs) {
 // Enough pieces for the threads of any machine, and few enough to cost nothing.
 inline constexpr int64_t kManyPieces = 128;
 
-// Into how many slices to cut the rows of every RoI's bins, if there are so many pieces without:
-// few RoIs may be large.
-inline int64_t row_slices(const RoiChunk& chunk, int64_t pieces) {
-  const bool few = chunk.end - chunk.begin < kManyPieces / 2;
-  return few ? std::clamp<int64_t>(kManyPieces / pieces, 1, chunk.grid.height) : 1;
+// Into how many slices to cut the `rows` of every RoI's bins, if there are so many RoIs, and pieces
+// without: few RoIs may be large.
+inline int64_t row_slices(int64_t rois, int64_t rows, int64_t pieces) {
+  return rois < kManyPieces / 2 ? std::clamp<int64_t>(kManyPieces / pieces, 1, rows) : 1;
 }
 
-// Slice `number` of so many: from `first` on.
-struct Share {
+// From `first` on.
+struct Slice {
   int64_t first, count;
-
-  Share(int64_t total, int64_t number, int64_t slices)
-      : first(total * number / slices), count(total * (number + 1) / slices - first) {}
 };
+
+// Slice `number` of so many.
+inline Slice slice_of(int64_t total, int64_t number, int64_t slices) {
+  const int64_t first = total * number / slices;
+  return {first, total * (number + 1) / slices - first};
+}
 
 // Whether the channels of a pixel are neighbours in memory.
 template <typename S>

@@ -15,10 +15,16 @@ int64_t threads();
 void parallel_for(
     int64_t count, const std::function<void(int64_t, int64_t)>& body, int64_t grain = 1);
 
-// How many of `count` items are worth a thread, if all of them together take `work` multiply-adds:
-// waking it takes longer than fewer.
+// So many multiply-adds are worth a thread: waking it takes longer than fewer.
+inline constexpr int64_t kThreadWork = int64_t{1} << 15;
+
+// How many threads so much work is worth.
+inline int64_t threads_for(int64_t work) {
+  return std::clamp<int64_t>(work / kThreadWork, 1, threads());
+}
+
+// How many of `count` items are worth a thread, if all of them together are so much work.
 inline int64_t grain_for(int64_t count, int64_t work) {
-  constexpr int64_t kThreadWork = int64_t{1} << 15;
   return std::max<int64_t>(count * kThreadWork / std::max<int64_t>(work, 1), 1);
 }
 

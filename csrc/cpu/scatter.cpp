@@ -99,7 +99,7 @@ void scatter_roi(const AxisChunk<T>& chunk, int64_t at, const Band& band, Block<
     roi = roi.part(band.bin / roi.x.bins, 1, band.bin % roi.x.bins, 1);
     bins.data += band.bin * bins.item_stride;
   }
-  const BinRows rows = rows_between(roi, band.first_row, band.end_row);
+  const Slice rows = rows_that_reach(roi, band.first_row, band.end_row);
   roi = roi.part(rows.first, rows.count, 0, roi.x.bins);
   bins.data += rows.first * roi.x.bins * bins.item_stride;
   Block<T> map = sums;
@@ -192,7 +192,8 @@ void scatter_bands(const Chunk& chunk, const std::vector<Run>& runs, const View<
   };
   const auto count = static_cast<int64_t>(bands.size());
   const int64_t taps = chunk.tap_count(chunk.begin, chunk.end);
-  const int64_t pixels = static_cast<int64_t>(runs.size()) * in.items;  // to be cleared
+  const int64_t planes = in.bin_stride != 0 ? grad.items : 1;  // for each of the channels
+  const int64_t pixels = static_cast<int64_t>(runs.size()) * in.items * planes;  // to be cleared
   parallel_for(count, apply, grain_for(count, (taps + pixels) * in.channels));
 }
 

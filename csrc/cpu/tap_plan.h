@@ -17,7 +17,8 @@ struct TapChunk : RoiChunk {
   const int64_t* start;  // [(end - begin) * bins], counted from `taps`
   const int64_t* stop;   // the same
   const Tap<T>* taps;
-  const PixelSpan* spans;  // [end - begin]
+  const PixelSpan* spans;      // [end - begin]
+  const PixelSpan* row_spans;  // [(end - begin) * grid.height]
 
   RoiTaps<T> of(int64_t at) const {
     const int64_t skip = (at - begin) * bins();
@@ -29,6 +30,10 @@ struct TapChunk : RoiChunk {
   }
   PixelSpan span(int64_t at) const {
     return spans[at - begin];
+  }
+  // Of a row of its bins.
+  PixelSpan row_span(int64_t at, int64_t p) const {
+    return row_spans[(at - begin) * grid.height + p];
   }
   // Of RoIs [first, last), at most.
   int64_t tap_count(int64_t first, int64_t last) const {
@@ -85,8 +90,8 @@ class TapPlan {
       for (int64_t row = 0; row < (end - begin) * height; ++row) {
         spans[row / height].add(rows[row]);
       }
-      body(TapChunk<T>{
-          {c, grid_, chunks_, begin, end}, start.get(), stop.get(), taps.get(), spans.data()});
+      body(TapChunk<T>{{c, grid_, chunks_, begin, end}, start.get(), stop.get(), taps.get(),
+          spans.data(), rows.data()});
     }
   }
 

@@ -137,6 +137,7 @@ def main(name: str, *arguments: str) -> int:
         failed = subprocess.run(whole, cwd=TEST, env=environment, check=False).returncode
         for report in site.parent.glob("report.*"):
             print(report.read_text())
+            report.unlink()
         if failed:
             return failed
     return 0
