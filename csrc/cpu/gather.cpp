@@ -20,16 +20,21 @@ enum class Way {
 
 // Large RoIs one upon another: where each reads more than the last level of a cache holds, its
 // neighbour finds none of it there, but finds a panel. Packed and written in pieces, pixels and
-// bins cost several taps.
+// bins cost several taps, for which the taps of such RoIs must pay.
 template <typename S, typename Chunk>
 bool reads_over_and_over(
     const Chunk& chunk, const Run& run, const View<const S>& map, int64_t bins) {
   constexpr int64_t kTapsPerItem = 16, kCacheBytes = int64_t{8} << 20;
-  const int64_t rois = run.end - run.begin;
-  const int64_t taps = chunk.tap_count(run.begin, run.end);
-  return map.channels >= kLanes<Accumulator<S>> &&
-         taps > kTapsPerItem * (run.span.pixels() + rois * bins) &&
-         taps / rois > kCacheBytes / (map.channels * int64_t{sizeof(S)});
+  if (map.channels < kLanes<Accumulator<S>>) {
+    return false;
+  }
+  const int64_t cached = kCacheBytes / (map.channels * int64_t{sizeof(S)});
+  int64_t taps = 0;
+  for (int64_t at = run.begin; at < run.end; ++at) {
+    const int64_t own = chunk.tap_count(at, at + 1);
+    taps += own > cached ? own : 0;
+  }
+  return taps > kTapsPerItem * (run.span.pixels() + (run.end - run.begin) * bins);
 }
 
 template <typename S, typename Chunk>
