@@ -66,6 +66,7 @@ PEERS_CMAKE_ARGS = -DROIOPS_BUILD_TESTS=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
 build-peers: export TORCH_CUDA_ARCH_LIST ?= 9.0+PTX
 build-peers: export CMAKE_ARGS += $(PEERS_CMAKE_ARGS)
 build-peers: $(PEERS)/.ready
+	@echo "Building roiops for torch 2.11: ten minutes on two cores the first time, with CUDA kernels"
 	$(call BUILD,$(PEERS)) --force-reinstall .
 
 # What test-peers runs, and what would find nothing here that `make test` has not found.
@@ -86,8 +87,9 @@ test-peers: build-peers
 bench: build-peers
 	$(PEERS)/bin/python benchmark/run.py $(BENCH_ARGS)
 
-bench-plot: $(PEERS)/.ready
-	$(PEERS)/bin/python benchmark/plot.py $(BENCH_ARGS) $(RESULTS)
+bench-plot: $(VENV)/.ready
+	$(VENV)/bin/python benchmark/plot.py $(BENCH_ARGS) \
+	  $(or $(RESULTS),$(error RESULTS=FILE.json names the results))
 
 bench-peers: build-peers
 	$(PEERS)/bin/python benchmark/peers.py $(BENCH_ARGS)
@@ -110,6 +112,7 @@ pictures: build
 	$(VENV)/bin/python examples/operators_picture.py
 
 $(PEERS)/.ready: requirements-dev.txt requirements-peers.txt Makefile
+	@echo "Installing torch 2.11, torchvision and other libraries into $(PEERS): 7 GB"
 	$(PYTHON) -m venv $(PEERS)
 	$(call PIP_INSTALL,$(PEERS)) torch==2.11.0 torchvision==0.26.0 cmake==4.4.4 \
 	  -r requirements-dev.txt -r requirements-peers.txt

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         values = [results.get(name, False) for results in (first, second)]  # older: no `hostile`
         if values[0] != values[1]:
             print(f"not the same {name}: {values[0]}, {values[1]}")
-    print(summary(pairs))
+    if first.get("hostile", False) == second.get("hostile", False):
+        print(summary(pairs))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The chart of README.md: how many times as fast as torchvision, for each workload.
+"""A chart as that of README.md: how many times as fast as torchvision, for each workload.
 
-python benchmark/plot.py benchmark/results/cpu.json
+python benchmark/plot.py build/benchmark/NAME.json
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
-IMAGE = Path(__file__).parent.parent / "docs" / "images" / "benchmark.png"
 PANELS = {"nchw": "NCHW", "channels_last": "channels_last"}
 COLORS = {"forward": "#3b7dd8", "backward": "#e0863b"}
 WIDTH = 0.38  # of a bar; a workload is 1 wide
@@ -71,14 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, help="default: the most in the file")
-    parser.add_argument("--output", type=Path, default=IMAGE)
+    parser.add_argument("--output", type=Path, help="default: beside the results")
     options = parser.parse_args(arguments)
     results = load(options.results)
     rows = chosen(results, options.dtype, options.threads)
     if not rows:
-        parser.error(f"`results` must have rows with a ratio, but got none of {options.dtype}.")
-    draw(results, rows, options.output)
-    print(f"written to {options.output}")
+        threads = f" with {options.threads} threads" if options.threads else ""
+        got = f"none of {options.dtype}{threads}"
+        parser.error(f"`results` must have rows with a ratio, but got {got}.")
+    output = options.output or options.results.with_suffix(".png")
+    draw(results, rows, output)
+    print(f"written to {output}")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
-
-import roiops
-
 RESULTS = Path(__file__).parents[1] / "build" / "benchmark"  # published: benchmark/results
 SUMMARIES = (
     ("ratio", "times as fast as torchvision"),
@@ -35,7 +30,12 @@ def processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
+# compare.py and plot.py read files alone: they need no torch.
+
+
 def device_name(device: str) -> str:
+    import torch
+
     return torch.cuda.get_device_name() if device == "cuda" else processor()
 
 
@@ -52,6 +52,11 @@ def git_commit() -> str:
 
 
 def describe_run(device: str, shrunk: bool) -> dict[str, Any]:
+    import torch
+    import torchvision
+
+    import roiops
+
     return {
         "shrunk": shrunk,
         "device": device,
@@ -70,8 +75,17 @@ def save(path: Path, results: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads(path.read_text())
-    return results
+    """What run.py wrote; ends the program if the file holds something else."""
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+        if all(set(KEY) <= set(row) for row in results["rows"]):
+            return results
+        problem = "other rows"
+    except OSError as error:
+        problem = str(error.strerror)
+    except (ValueError, KeyError, TypeError):
+        problem = "something else"
+    sys.exit(f"`{path}` must be a result file of run.py, but got {problem}.")
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -149,7 +163,7 @@ def summary(rows: Sequence[Row]) -> str:
                 f"{pass_name}, {dtype}{threads}: {mean:.2f} {words} (geometric mean of "
                 f"{len(found)}); worst {worst[field]:.2f}: {worst['workload']} {worst['layout']}"
             )
-    return "\n".join(lines)
+    return "\n".join(lines) or "no row that torchvision can run"
 
 
 class Progress:

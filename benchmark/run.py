@@ -150,6 +150,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error("`--threads` must be left out with `--device cuda`.")
         check_cuda(parser)
     options.threads = [None] if options.device == "cuda" else options.threads or [1, 2]
+    if options.seconds < 0:
+        parser.error(f"`--seconds` must not be negative, but got {options.seconds}.")
+    if not any(name in options.passes for w in options.only for name in WORKLOADS[w].passes):
+        parser.error(f"`--pass` must be one that `--only` has, but got {options.passes}.")
     if any(n is not None and n < 1 for n in options.threads):
         parser.error(f"`--threads` must be positive, but got {options.threads}.")
     return options

@@ -84,51 +84,6 @@ def test_the_table_has_a_line_for_each_row(results) -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def row(name: str, ratio: float | None, pass_name: str = "forward") -> report.Row:
-    theirs = [ratio * 1e-3] * 3 if ratio else None
-    return {"workload": name, "dtype": "float32", "layout": "nchw", "pass": pass_name,
-            "threads": 1, "ratio": ratio, "over_float32": None, "roiops": [1e-3] * 3, "torchvision": theirs}  # fmt: skip
-
-
-def test_the_summary_is_of_rows_with_a_ratio() -> None:
-    rows = [row("a", 2.0), row("b", 8.0), row("alone", None), row("a", 3.0, "backward")]
-    narrow = [row(name, None) | {"dtype": "bfloat16", "threads": 2, "over_float32": share}
-              for name, share in (("a", 0.5), ("b", 0.32))]  # fmt: skip
-    forward, backward, beside = report.summary(rows + narrow).splitlines()
-    assert forward.startswith("forward, float32, 1 thread: 4.00 times as fast")
-    assert "mean of 2" in forward and "worst 2.00: a nchw" in forward
-    assert backward.startswith("backward, float32, 1 thread: 3.00 times")
-    assert beside.startswith("forward, bfloat16, 2 threads: 0.40 of the time of float32")
-    assert "worst 0.50: a nchw" in beside
-
-
-def results_file(path: Path, rows: list[report.Row]) -> str:
-    report.save(path, report.describe_run("cpu", shrunk=True) | {"rows": rows})
-    return str(path)
-
-
-def test_compare_tells_a_gain_from_a_different_machine(tmp_path, capsys) -> None:
-    """`a` is twice as fast in the second file, `b` four times, and torchvision as fast as before."""
-    before = [row("a", 2.0), row("b", 2.0), row("only_before", 2.0)]
-    after = [row("b", 8.0) | {"roiops": [0.25e-3] * 3, "torchvision": [2e-3] * 3},
-             row("a", 4.0) | {"roiops": [0.5e-3] * 3, "torchvision": [2e-3] * 3}]  # fmt: skip
-    files = [results_file(tmp_path / "1.json", before), results_file(tmp_path / "2.json", after)]
-    compare.main(files)
-    text = capsys.readouterr().out
-    assert "only_before" not in text
-    assert "the second is 2.828 times as fast (geometric mean of 2)" in text
-    assert "the same code: 1.000" in text
-    lines = {line.split()[0]: line.split() for line in text.splitlines()[2:4]}
-    assert lines["a"][-2:] == ["2.00", "1.00"] and lines["b"][-2:] == ["4.00", "1.00"]
-
-
-def test_compare_refuses_files_without_a_common_row(tmp_path, capsys) -> None:
-    files = [results_file(tmp_path / f"{name}.json", [row(name, 2.0)]) for name in ("a", "b")]
-    with pytest.raises(SystemExit):
-        compare.main(files)
-    assert "must share rows" in capsys.readouterr().err
-
-
 def test_compare_reads_what_run_writes(results, tmp_path, capsys) -> None:
     report.save(tmp_path / "r.json", results)
     compare.main([str(tmp_path / "r.json")] * 2)
@@ -146,6 +101,11 @@ def test_plot_draws_the_rows_of_the_most_threads(results, tmp_path) -> None:
     report.save(tmp_path / "r.json", results)
     plot.main([str(tmp_path / "r.json"), "--output", str(tmp_path / "chart.png")])
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hostile_boxes_have_no_summary_but_a_reason() -> None:
+    rows = run_shrunk("--hostile", "--only", "tiny", "--dtype", "float32", "--threads", "1")["rows"]
+    assert report.summary(rows) == "no row that torchvision can run"
 
 
 def one_row_off(output: torch.Tensor) -> torch.Tensor:
@@ -282,8 +242,10 @@ def test_progress(is_terminal, monkeypatch, capsys) -> None:
     "arguments, message",
     [(("--threads", "0"), "`--threads` must be positive"),
      (("--device", "cuda", "--threads", "1"), "`--threads` must be left out"),
-     (("--only", "fpn_p9"), "invalid choice: 'fpn_p9'")],
-    ids=("no_threads", "cuda_threads", "unknown_workload"),
+     (("--only", "fpn_p9"), "invalid choice: 'fpn_p9'"),
+     (("--seconds", "-1"), "`--seconds` must not be negative"),
+     (("--only", "box_gradient", "--pass", "forward"), "`--pass` must be one that `--only` has")],
+    ids=("no_threads", "cuda_threads", "unknown_workload", "negative_seconds", "no_row"),
 )  # fmt: skip
 def test_wrong_arguments(arguments, message, capsys) -> None:
     with pytest.raises(SystemExit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ pytest.importorskip("torchvision", reason="the benchmark times torchvision too")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmark"))
 
 import peers
-from report import load
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_peers_agree_and_have_a_column(peer, capsys, tmp_path) -> None:
     library = pytest.importorskip(peer, reason="compares with it")
     assert peer in peers.installed()
     peers.main(["--shrink", "--seconds", "0", "--threads", "1", "--results", str(tmp_path)])
-    written = load(tmp_path / "peers.json")
+    written = json.loads((tmp_path / "peers.json").read_text())
     assert written[peer] == library.__version__
     for row in written["rows"]:
         low, median, high = row[peer]
