@@ -183,10 +183,11 @@ def certain(case: Case) -> Tensor:
 
 
 def input_gradients(case: Case, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """[N, C, H, W] of every map in float64, and its slack [N, 1, 1, 1]."""
+    """[N, C, H, W] of every map in float64, and its slack [N, 1, 1, 1]. Thousands of terms, one
+    after the other, need a wider sum."""
     grads = grad.detach().cpu().double().flatten(2).numpy()
     maps, largest = maps_of(case), largest_of(case)
-    out = [np.zeros(m.shape) for m in case.maps]
+    out = [np.zeros(m.shape, np.longdouble) for m in case.maps]
     slack = [np.zeros((len(m), 1, 1, 1)) for m in case.maps]
     for i, taps in enumerate(all_taps(case)):
         reads = Reads.of(case, taps, maps, largest)
@@ -195,7 +196,7 @@ def input_gradients(case: Case, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
         doubt = min(float(np.max(taps.doubt)), 2.0)
         slack[taps.level][taps.image] += (np.abs(grads[i]) * (doubt + 2 * reads.contested)).sum()
     pairs = zip(out, slack, strict=True)
-    return [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in pairs]
+    return [(torch.from_numpy(a.astype(float)), torch.from_numpy(b)) for a, b in pairs]
 
 
 def winning_positions(case: Case) -> Tensor:
