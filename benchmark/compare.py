@@ -63,11 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not pairs:
         parser.error("`second` must share rows with `first`, but got none in common.")
     print(pairs_table(pairs))
+    comparable = True
     for name in CONDITIONS:
         values = [results.get(name, False) for results in (first, second)]  # older: no `hostile`
         if values[0] != values[1]:
             print(f"not the same {name}: {values[0]}, {values[1]}")
-    if first.get("hostile", False) == second.get("hostile", False):
+            comparable &= name not in ("shrunk", "hostile")  # other work
+    if comparable:
         print(summary(pairs))
 
 

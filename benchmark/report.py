@@ -1,4 +1,5 @@
-"""Result files, tables and the progress bar."""
+"""Result files, tables and the progress bar. compare.py and plot.py read files alone: torch is
+imported where a run is described."""
 
 from __future__ import annotations
 
@@ -28,9 +29,6 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
-
-
-# compare.py and plot.py read files alone: they need no torch.
 
 
 def device_name(device: str) -> str:

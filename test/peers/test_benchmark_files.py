@@ -53,6 +53,16 @@ def test_compare_tells_a_gain_from_a_different_machine(tmp_path, capsys) -> None
     assert lines["a"][-2:] == ["2.00", "1.00"] and lines["b"][-2:] == ["4.00", "1.00"]
 
 
+@pytest.mark.parametrize("condition, summed", [("hostile", False), ("torch", True)])
+def test_compare_sums_up_only_the_same_work(condition, summed, tmp_path, capsys) -> None:
+    files = [results_file(tmp_path / f"{i}.json", [row("a", 2.0)]) for i in (1, 2)]
+    report.save(Path(files[1]), report.load(Path(files[1])) | {condition: True})
+    compare.main(files)
+    out = capsys.readouterr().out
+    assert f"not the same {condition}: " in out
+    assert ("the second is 1.000 times as fast" in out) == summed
+
+
 def test_compare_refuses_files_without_a_common_row(tmp_path, capsys) -> None:
     files = [results_file(tmp_path / f"{name}.json", [row(name, 2.0)]) for name in ("a", "b")]
     with pytest.raises(SystemExit):
